@@ -1,0 +1,182 @@
+package delivery
+
+import (
+	"slices"
+	"time"
+)
+
+// Project is what slipway.yaml says, with every default filled in.
+type Project struct {
+	Name         string        `json:"name"`
+	Services     []Service     `json:"services"`
+	Environments []Environment `json:"environments"` // in the order of promotion
+}
+
+// Service is one thing that receives requests or does work.
+type Service struct {
+	Name     string                `json:"name"`
+	Dir      string                `json:"dir,omitempty"`      // absolute path of the working folder or file that is snapshotted
+	Versions string                `json:"versions,omitempty"` // absolute path of a folder that holds one folder or file per version
+	Run      RunSpec               `json:"run"`
+	Config   map[string]string     `json:"config,omitempty"`
+	Public   Public                `json:"public"`
+	In       map[string]Deployment `json:"in"` // environment -> how it is deployed there
+}
+
+// Public says how requests from outside reach a service through an
+// environment's listener. A zero Public is reached at host SERVICE.localhost only.
+type Public struct {
+	Hosts []string `json:"hosts,omitempty"`
+	Paths []string `json:"paths,omitempty"` // prefixes, longest wins
+}
+
+// Deployment is how one service is deployed in one environment.
+type Deployment struct {
+	Replicas int               `json:"replicas"`
+	Config   map[string]string `json:"config,omitempty"` // what differs here
+	Strategy Strategy          `json:"strategy"`
+}
+
+// Promotion says how a release enters an environment.
+type Promotion string
+
+// Promotions.
+const (
+	Auto   Promotion = "auto"   // as soon as the environment before it is done
+	Manual Promotion = "manual" // when a person says so
+)
+
+// Environment is where releases run. Its place in Project.Environments is its
+// place in the order of promotion.
+type Environment struct {
+	Name    string    `json:"name"`
+	Listen  string    `json:"listen"` // host:port of its listener
+	Promote Promotion `json:"promote"`
+}
+
+// StrategyKind names a way to roll out.
+type StrategyKind string
+
+// The strategies.
+const (
+	Canary    StrategyKind = "canary"
+	BlueGreen StrategyKind = "blue-green"
+	Rolling   StrategyKind = "rolling"
+	Recreate  StrategyKind = "recreate"
+)
+
+// Silence says what no data means when a step waits for proof.
+type Silence string
+
+// Silences. Waiting is the default; promoting on silence has to be asked for.
+const (
+	SilenceWaits    Silence = "wait"
+	SilencePromotes Silence = "promote"
+)
+
+// Strategy is how a release rolls out in one environment. It is turned into a
+// Plan before anything runs.
+type Strategy struct {
+	Kind           StrategyKind  `json:"kind"`
+	Steps          []StepSpec    `json:"steps,omitempty"`           // canary
+	Test           []string      `json:"test,omitempty"`            // blue-green: command run against the preview route; exit 0 passes
+	TestTimeout    time.Duration `json:"test_timeout,omitempty"`    // of Test
+	MaxSurge       int           `json:"max_surge,omitempty"`       // rolling: instances above replicas
+	MaxUnavailable int           `json:"max_unavailable,omitempty"` // rolling: instances below replicas
+	Deadline       time.Duration `json:"deadline"`                  // longest time without progress while starting
+	Soak           time.Duration `json:"soak"`                      // watch at 100 % before done
+	Window         time.Duration `json:"window"`                    // the release before stays warm this long after done
+	OnSilence      Silence       `json:"on_silence"`
+	Supersede      Supersede     `json:"supersede"`
+	Judge          JudgePolicy   `json:"judge"`
+}
+
+// StepSpec is one canary step as written by a person.
+type StepSpec struct {
+	Weight  Weight        `json:"weight"`
+	Hold    time.Duration `json:"hold"`              // least time at this weight
+	Proven  bool          `json:"proven"`            // leave only when the judge says pass
+	Max     time.Duration `json:"max,omitempty"`     // longest time of judging, then wait for a person
+	Approve bool          `json:"approve,omitempty"` // wait for a person before the next step
+}
+
+// Supersede says what a newer change does to one under way.
+type Supersede string
+
+// Supersede policies.
+const (
+	Replace  Supersede = "replace"  // the newer one takes over at once
+	Queue    Supersede = "queue"    // the newer one waits its turn
+	Coalesce Supersede = "coalesce" // it waits, and only the newest of those waiting runs
+)
+
+// JudgePolicy bounds what the judge tolerates. Zero fields take the defaults of
+// package analysis. Rates are shares of requests from 0 to 1.
+type JudgePolicy struct {
+	Off               bool          `json:"off,omitempty"`                 // no analysis at all
+	Alpha             float64       `json:"alpha,omitempty"`               // chance to roll back an acceptable release, per rollout
+	Beta              float64       `json:"beta,omitempty"`                // chance to promote an unacceptable one, per step
+	ErrorRatio        float64       `json:"error_ratio,omitempty"`         // rollback margin: canary above ratio * stable ...
+	ErrorAdd          float64       `json:"error_add,omitempty"`           // ... and above stable + add
+	PromoteErrorRatio float64       `json:"promote_error_ratio,omitempty"` // promotion margin
+	PromoteErrorAdd   float64       `json:"promote_error_add,omitempty"`   //
+	LatencyRatio      float64       `json:"latency_ratio,omitempty"`       // 0.05 tolerates 5 % slower
+	PromoteLatency    float64       `json:"promote_latency,omitempty"`     // 0.25: proven less than 25 % slower
+	Warmup            time.Duration `json:"warmup,omitempty"`              // data dropped after each weight change
+}
+
+// Service returns the named service.
+func (p Project) Service(name string) (Service, bool) {
+	i := slices.IndexFunc(p.Services, func(s Service) bool { return s.Name == name })
+	if i < 0 {
+		return Service{}, false
+	}
+	return p.Services[i], true
+}
+
+// Environment returns the named environment.
+func (p Project) Environment(name string) (Environment, bool) {
+	i := p.place(name)
+	if i < 0 {
+		return Environment{}, false
+	}
+	return p.Environments[i], true
+}
+
+func (p Project) place(name string) int {
+	return slices.IndexFunc(p.Environments, func(e Environment) bool { return e.Name == name })
+}
+
+// Before returns the environment that a release passes before env; "" if env is the first.
+func (p Project) Before(env string) string {
+	if i := p.place(env); i > 0 {
+		return p.Environments[i-1].Name
+	}
+	return ""
+}
+
+// After returns the environment that follows env in the order of promotion; "" if env is the last.
+func (p Project) After(env string) string {
+	if i := p.place(env); i >= 0 && i+1 < len(p.Environments) {
+		return p.Environments[i+1].Name
+	}
+	return ""
+}
+
+// ServiceNames lists the services in the order of the file.
+func (p Project) ServiceNames() []string {
+	var names []string
+	for _, s := range p.Services {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+// EnvironmentNames lists the environments in the order of promotion.
+func (p Project) EnvironmentNames() []string {
+	var names []string
+	for _, e := range p.Environments {
+		names = append(names, e.Name)
+	}
+	return names
+}

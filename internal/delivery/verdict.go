@@ -1,0 +1,51 @@
+package delivery
+
+import "time"
+
+// Outcome is what a judge or a gate says. Five different things; only Pass promotes.
+type Outcome string
+
+// The outcomes.
+const (
+	Pass         Outcome = "pass"
+	Fail         Outcome = "fail"
+	Inconclusive Outcome = "inconclusive" // data, but not enough to tell
+	Broken       Outcome = "error"        // the input cannot be judged
+	NoData       Outcome = "no data"
+)
+
+// Verdict is the judge's word on a release, with its numbers.
+type Verdict struct {
+	Outcome  Outcome   `json:"outcome"`
+	Sentence string    `json:"sentence"`
+	Checks   []Check   `json:"checks"`
+	Evidence float64   `json:"evidence"` // against the release; fail at or above Limit
+	Limit    float64   `json:"limit"`    // 1/alpha
+	Seconds  int       `json:"seconds"`  // blocks judged
+	LeftOut  int       `json:"left_out"` // blocks not judged (propagation, no pair)
+	Why      string    `json:"why_left_out,omitempty"`
+	At       time.Time `json:"at"`
+}
+
+// Check is one metric's part of a verdict. Stable and Canary are shares from 0
+// to 1 for rates and seconds for latencies.
+type Check struct {
+	Name      string  `json:"name"`   // "errors", "p95"
+	Metric    string  `json:"metric"` // "error rate", "latency"
+	Unit      string  `json:"unit"`   // "share", "s"
+	Outcome   Outcome `json:"outcome"`
+	Stable    float64 `json:"stable"`
+	Canary    float64 `json:"canary"`
+	Low       float64 `json:"low"`  // interval of canary minus stable, always valid
+	High      float64 `json:"high"` //
+	NStable   uint64  `json:"n_stable"`
+	NCanary   uint64  `json:"n_canary"`
+	Bad       uint64  `json:"bad_canary"` // units of the canary that failed or exceeded
+	BadStable uint64  `json:"bad_stable"`
+	Against   float64 `json:"evidence_against"` // e-value of the rollback test
+	For       float64 `json:"evidence_for"`     // e-value of the promotion test
+	FailAt    float64 `json:"fail_at"`
+	PassAt    float64 `json:"pass_at"`
+	PValue    float64 `json:"p_value"` // always valid, 1/max(Against)
+	Sentence  string  `json:"sentence"`
+}

@@ -1,0 +1,174 @@
+// Package traffic is the port to whatever moves requests: the table that a data
+// plane takes in whole, what it acknowledges, and the counts it gives back.
+// Callers use Router, which holds the rules every engine shares; engines
+// implement Driver and are judged by traffictest.
+package traffic
+
+import (
+	"context"
+	"time"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
+)
+
+// Table is all that a data plane routes by. It is immutable once applied.
+type Table struct {
+	Generation int64      `json:"generation"`
+	Listeners  []Listener `json:"listeners"`
+	Routes     []Route    `json:"routes"`
+}
+
+// Listener is one address the data plane accepts requests on. A public listener
+// chooses among routes by host and path; one with Only set is an edge: every
+// request on it goes to that route and is counted as coming from Caller.
+type Listener struct {
+	Name   string `json:"name"` // "prod", or "prod/shop>cart" for an edge
+	Addr   string `json:"addr"` // host:port
+	Env    string `json:"env"`
+	Caller string `json:"caller,omitempty"` // service that calls through this edge
+	Only   string `json:"only,omitempty"`   // Route.Name
+}
+
+// Route is one service's traffic in one environment.
+type Route struct {
+	Name    string             `json:"name"` // "prod/payment"
+	Env     string             `json:"env"`
+	Service string             `json:"service"`
+	Gen     int64              `json:"generation"` // of the split, as delivery.Route.Gen
+	Hosts   []string           `json:"hosts"`      // exact, lower case, without port
+	Paths   []string           `json:"paths"`      // prefixes on the environment's listener, on path-segment borders; not stripped
+	Salt    string             `json:"salt"`
+	Pools   []Pool             `json:"pools"` // candidates first, stable last
+	Preview delivery.ReleaseID `json:"preview,omitempty"`
+	Timeout time.Duration      `json:"timeout"` // whole request; 0 means 60 s
+}
+
+// Pool is the instances of one release behind a route.
+type Pool struct {
+	Release   delivery.ReleaseID `json:"release"`
+	Version   string             `json:"version"`
+	Weight    delivery.Weight    `json:"weight"`
+	Endpoints []Endpoint         `json:"endpoints"`
+	Check     Check              `json:"check"`
+}
+
+// Endpoint is one instance that takes requests.
+type Endpoint struct {
+	ID   string `json:"id"`   // workload ID
+	Addr string `json:"addr"` // host:port
+}
+
+// Check is the active health check of a pool's endpoints. It never stops. An
+// empty Check opens a TCP connection.
+type Check struct {
+	HTTP     string        `json:"http,omitempty"` // path; any 2xx is healthy
+	Interval time.Duration `json:"interval"`
+	Timeout  time.Duration `json:"timeout"`
+	Rise     int           `json:"rise"`
+	Fall     int           `json:"fall"`
+}
+
+// State is what a data plane acknowledges and sees.
+type State struct {
+	Generation int64           `json:"generation"` // of the table in force
+	Routes     []RouteState    `json:"routes"`
+	Draining   []EndpointState `json:"draining"`  // left the table, still answers requests
+	Listeners  []ListenerState `json:"listeners"` // every listener of the table
+	Started    time.Time       `json:"started"`   // of the data-plane process
+	PID        int             `json:"pid"`
+	Version    string          `json:"version"`
+}
+
+// RouteState is one route as it is in force.
+type RouteState struct {
+	Name    string             `json:"name"`
+	Gen     int64              `json:"generation"`
+	Split   []delivery.Share   `json:"split"`
+	Preview delivery.ReleaseID `json:"preview,omitempty"`
+	Pools   []PoolState        `json:"pools"`
+}
+
+// PoolState is one pool as it is in force.
+type PoolState struct {
+	Release   delivery.ReleaseID `json:"release"`
+	Healthy   int                `json:"healthy"` // endpoints that pass their check and are not ejected
+	Endpoints []EndpointState    `json:"endpoints"`
+}
+
+// EndpointState is one endpoint as the data plane sees it.
+type EndpointState struct {
+	ID       string `json:"id"`
+	Addr     string `json:"addr"`
+	Healthy  bool   `json:"healthy"`
+	InFlight int    `json:"in_flight"`
+	Why      string `json:"why,omitempty"` // it is not healthy
+}
+
+// ListenerState says whether a listener could be bound.
+type ListenerState struct {
+	Name  string `json:"name"`
+	Addr  string `json:"addr"`
+	Error string `json:"error,omitempty"`
+}
+
+// Frame is one push of counts: every block that changed since the last frame.
+// The first frame of a stream holds every block from Since on that is still kept.
+type Frame struct {
+	At     time.Time `json:"at"`
+	Boot   string    `json:"boot"` // changes when the data plane restarts and its blocks are lost
+	Blocks []Block   `json:"blocks"`
+	Failed []Sample  `json:"failed,omitempty"` // failed requests, bounded
+}
+
+// Block counts the requests of one route, release and caller that arrived in
+// one second. It is cumulative for that second and sent again when it grows.
+type Block struct {
+	Route      string             `json:"route"`
+	Release    delivery.ReleaseID `json:"release"`
+	Caller     string             `json:"caller,omitempty"`
+	Second     int64              `json:"second"`     // Unix second of arrival
+	Gen        int64              `json:"generation"` // Route.Gen of the first request
+	Mixed      bool               `json:"mixed"`      // the split changed within this second
+	Requests   uint64             `json:"requests"`
+	Unfinished uint64             `json:"unfinished"`
+	OK         uint64             `json:"ok"`        // 1xx to 3xx
+	Client     uint64             `json:"client"`    // 4xx
+	Server     uint64             `json:"server"`    // 5xx answered by the instance
+	Connect    uint64             `json:"connect"`   // no connection to any instance
+	Timeout    uint64             `json:"timeout"`   // no answer in time
+	Broken     uint64             `json:"broken"`    // answer cut off, by the instance
+	Cancelled  uint64             `json:"cancelled"` // the caller went away
+	Retries    uint64             `json:"retries"`
+	Units      uint64             `json:"units"`      // distinct sticky keys
+	UnitsBad   uint64             `json:"units_bad"`  // of them, those with a 5xx, connect, timeout or broken
+	UnitsOpen  uint64             `json:"units_open"` // of them, those whose first request is unfinished
+	Bins       map[int]uint32     `json:"bins"`       // analysis.Bin of the first answer's time -> units
+	BytesIn    uint64             `json:"bytes_in"`   //
+	BytesOut   uint64             `json:"bytes_out"`  //
+}
+
+// Sample is one failed request, for people. It holds no header values and no body.
+type Sample struct {
+	At      time.Time          `json:"at"`
+	Route   string             `json:"route"`
+	Release delivery.ReleaseID `json:"release"`
+	Caller  string             `json:"caller,omitempty"`
+	Method  string             `json:"method"`
+	Path    string             `json:"path"` // without query
+	Status  int                `json:"status"`
+	Error   string             `json:"error,omitempty"` // "dial tcp 127.0.0.1:9401: connection refused"
+	Took    time.Duration      `json:"took"`
+}
+
+// Driver is one engine that moves requests.
+type Driver interface {
+	// Apply puts the whole table in force and returns when new requests are
+	// routed by it. A table whose generation is lower than the one in force is
+	// refused with delivery.ErrConflict; the same generation again changes nothing.
+	Apply(ctx context.Context, t Table) error
+	// State returns what is in force now.
+	State(ctx context.Context) (State, error)
+	// Watch calls frame with counts from second since on, every 250 ms while
+	// anything changes and at least once a second, until ctx ends or the engine goes away.
+	Watch(ctx context.Context, since int64, frame func(Frame)) error
+}
