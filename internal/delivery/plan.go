@@ -32,7 +32,9 @@ type Step struct {
 	Do      Do            `json:"do"`
 	Weight  Weight        `json:"weight"`            // share of the new release at and after this step
 	New     int           `json:"new"`               // instances of the new release this step needs
-	Old     int           `json:"old"`               // instances of the old release kept at and after it; -1 keeps all
+	Old     int           `json:"old"`               // instances of the old release kept once the weight is acknowledged; -1 keeps all
+	During  int           `json:"during"`            // instances of the old release kept while New comes up; -1 keeps all
+	Dark    bool          `json:"dark,omitempty"`    // nobody is served while New comes up
 	Preview bool          `json:"preview,omitempty"` // new release answers on the preview route
 	Hold    time.Duration `json:"hold,omitempty"`    // least time here
 	Proven  bool          `json:"proven,omitempty"`  // leave only on a pass

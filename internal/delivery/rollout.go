@@ -68,7 +68,7 @@ type Rollout struct {
 	Idle     Idle      `json:"idle"`             // time that does not count against deadlines
 	Progress Progress  `json:"progress"`         // best seen so far
 	Verdict  *Verdict  `json:"verdict"`          // the judge's last word
-	Cause    string    `json:"cause,omitempty"`  // first cause of a revert; never overwritten
+	Cause    Cause     `json:"cause,omitzero"`   // first cause of a revert; never overwritten
 	Seq      int64     `json:"seq"`              // order of submission
 	Created  time.Time `json:"created"`
 	Started  time.Time `json:"started,omitzero"` // left queued

@@ -34,11 +34,9 @@ func (r Route) WeightOf(release ReleaseID) Weight {
 }
 
 // Validate refuses a split that does not add up: every weight lies within 0 and
-// Full, no release is named twice, and the sum is Full, or the split is empty.
+// Full, no release is named twice, and the sum is Full, or 0 where nobody is
+// served.
 func (r Route) Validate() error {
-	if len(r.Split) == 0 {
-		return nil
-	}
 	var sum Weight
 	seen := map[ReleaseID]bool{}
 	for _, s := range r.Split {
@@ -51,8 +49,8 @@ func (r Route) Validate() error {
 		seen[s.Release] = true
 		sum += s.Weight
 	}
-	if sum != Full {
-		return Invalid("split", "adds up to "+sum.String()+", not 100 %")
+	if sum != Full && sum != 0 {
+		return Invalid("split", "adds up to "+sum.String()+", not 100 % or 0 %")
 	}
 	return nil
 }

@@ -1,0 +1,334 @@
+package rollout
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
+)
+
+// CrashLimit is how many times instances of a release may exit by themselves
+// during its rollout before that alone sends it back.
+const CrashLimit = 3
+
+// RevertLimit is the longest time a revert waits for instances of the rejected
+// release to be gone once they get no traffic.
+const RevertLimit = time.Minute
+
+// BlindLimit is the longest time a revert waits for a data plane that does not answer.
+const BlindLimit = 10 * time.Minute
+
+// Next decides the next move of r. Calling it again with the same arguments
+// gives the same answer; a final rollout never moves.
+func Next(r delivery.Rollout, f Facts) Move {
+	if r.State.Final() {
+		return Move{Rollout: r}
+	}
+	d := &decider{r: r, f: f, was: r}
+	d.hear()
+	switch r.State {
+	case delivery.Queued:
+		d.queued()
+	case delivery.Preparing:
+		d.preparing()
+	case delivery.Starting:
+		d.starting()
+	case delivery.Shifting:
+		d.shifting()
+	case delivery.Judging:
+		d.judging()
+	case delivery.Waiting:
+		d.waiting()
+	case delivery.Finishing:
+		d.finishing()
+	case delivery.Soaking:
+		d.soaking()
+	case delivery.Reverting:
+		d.reverting()
+	case delivery.Done, delivery.Reverted, delivery.RevertFailed, delivery.Superseded, delivery.Cancelled:
+	}
+	d.rest()
+	d.paint()
+	return d.m
+}
+
+// decider holds one decision while it is made.
+type decider struct {
+	was delivery.Rollout
+	r   delivery.Rollout
+	f   Facts
+	m   Move
+}
+
+// hear takes up what a person asked. An abort is left for back, a promote for
+// the states that can be skipped.
+func (d *decider) hear() {
+	ask := d.r.Asked
+	if ask == nil {
+		return
+	}
+	switch ask.Verb {
+	case delivery.AskPause:
+		if d.r.Paused == nil && d.r.State != delivery.Reverting {
+			d.r.Paused = &delivery.Pause{By: ask.By, Why: ask.Why, At: ask.At}
+		}
+		d.r.Asked = nil
+	case delivery.AskResume:
+		d.r.Paused = nil
+		d.r.Asked = nil
+	case delivery.AskApprove:
+		if d.r.State == delivery.Judging || d.r.State == delivery.Waiting {
+			d.r.Approved = d.r.Step + 1
+		}
+		d.r.Asked = nil
+	case delivery.AskPromote:
+		if d.r.State != delivery.Judging && d.r.State != delivery.Waiting && d.r.State.Active() && d.r.State != delivery.Starting && d.r.State != delivery.Shifting && d.r.State != delivery.Preparing {
+			d.r.Asked = nil // nothing left to skip
+		}
+	case delivery.AskAbort:
+		if d.r.State == delivery.Reverting {
+			d.r.Asked = nil // on its way back already; the first cause stays
+		}
+	}
+}
+
+func (d *decider) queued() {
+	f := d.f
+	switch {
+	case d.asked(delivery.AskAbort):
+		d.to(delivery.Cancelled, "cancelled by "+d.r.Asked.By+" before it began")
+	case f.Newer != nil && d.r.Plan.Supersede != delivery.Queue:
+		d.to(delivery.Superseded, fmt.Sprintf("superseded by change #%d (%s) before it began", f.Newer.Change, f.Newer.Version))
+	case f.Hold != nil && f.Hold.Kind == delivery.Quarantine:
+		d.to(delivery.Cancelled, "cancelled: "+d.r.Version+" was quarantined: "+f.Hold.Why)
+	case d.r.Paused != nil:
+		d.waitPaused()
+	case f.Hold != nil:
+		d.wait("hold", d.r.Service+" is held in "+d.r.Env+": "+f.Hold.Why, f.Hold.Lift(), "anyone with access", time.Time{})
+	case f.Busy != "":
+		d.wait("slot", "rollout "+f.Busy+" is under way here", "it ends, or slipway abort "+string(f.Busy), "anyone with access", time.Time{})
+	case !f.Turn:
+		d.wait("slot", "an earlier change is queued here", "it ends", "", time.Time{})
+	default:
+		d.r.Started = f.Now
+		d.to(delivery.Preparing, "its turn: "+d.r.Plan.Reason)
+	}
+}
+
+func (d *decider) preparing() {
+	switch {
+	case d.back():
+	case d.f.Missing != "":
+		d.revert(delivery.CauseMissing, d.f.Missing, "")
+	case d.held():
+	default:
+		d.enterStep(delivery.Starting, 0, "artifacts are pinned; starting "+d.r.Version)
+	}
+}
+
+func (d *decider) starting() {
+	need := d.step().New
+	switch {
+	case d.back():
+	case d.f.New.Ready < need:
+		d.wait("instances", fmt.Sprintf("%d of %s of %s ready%s", d.f.New.Ready, plural(need, "instance"), d.r.Version, d.trouble()),
+			"they answer their health check", "", d.deadline())
+	case d.held():
+	case len(d.r.Plan.Steps) == 0:
+		d.to(delivery.Finishing, "all instances ready; moving all traffic")
+	default:
+		d.to(delivery.Shifting, "ready; step 1 of "+fmt.Sprint(len(d.r.Plan.Steps))+": "+d.step().String())
+	}
+}
+
+func (d *decider) shifting() {
+	s := d.step()
+	switch {
+	case d.back():
+	case d.blind():
+	case !d.carries(s):
+		d.wait("instances", fmt.Sprintf("%d of %s of %s healthy%s", d.f.New.Healthy, plural(s.New, "instance"), d.r.Version, d.trouble()),
+			"the data plane sees them healthy", "", d.deadline())
+	case !d.acknowledged(s):
+		d.wait("data plane", "asked the data plane for "+s.String(), "it acknowledges", "", time.Time{})
+	default:
+		d.r.Shifted, d.r.Idle = d.f.Now, delivery.Idle{}
+		if d.r.Exposed.IsZero() && s.Weight > 0 {
+			d.r.Exposed = d.f.Now
+		}
+		d.to(delivery.Judging, s.Weight.String()+" acknowledged")
+		if s.Do == delivery.DoStart {
+			d.r.Reason = "instances are up"
+		}
+	}
+}
+
+func (d *decider) judging() {
+	s := d.step()
+	switch {
+	case d.back():
+	case d.blind():
+	case !d.carries(s):
+		d.to(delivery.Shifting, "lost an instance: the weight follows the capacity"+d.trouble())
+	case d.skipAhead():
+	case !d.tested(s):
+	case d.held():
+	case d.spent(d.r.Shifted) < s.Hold:
+		d.wait("hold", "held at "+s.Weight.String()+" for "+s.Hold.String(), "passes by itself", "", d.at(d.r.Shifted, s.Hold))
+	case !d.proven(s):
+	case s.Approve && d.r.Approved <= d.r.Step:
+		d.to(delivery.Waiting, "waiting for approval of "+s.String())
+	default:
+		d.leave(d.because(s))
+	}
+}
+
+func (d *decider) waiting() {
+	s := d.step()
+	switch {
+	case d.back():
+	case d.blind():
+	case !d.carries(s):
+		d.to(delivery.Shifting, "lost an instance: the weight follows the capacity"+d.trouble())
+	case d.skipAhead():
+	case d.held():
+	case d.r.Approved > d.r.Step:
+		d.leave("approved")
+	case s.Proven && d.f.Verdict != nil && d.f.Verdict.Outcome == delivery.Pass && !s.Approve:
+		d.leave(d.because(s))
+	case s.Approve:
+		d.wait("approval", "step "+s.String()+" wants approval", fmt.Sprintf("slipway promote %d --env %s", d.r.Change, d.r.Env), "anyone with access", time.Time{})
+	default:
+		d.wait("decision", "judged for "+s.Max.String()+" and still "+d.outcome()+": a person decides",
+			fmt.Sprintf("slipway promote %d --env %s, or slipway abort %d", d.r.Change, d.r.Env, d.r.Change), "anyone with access", time.Time{})
+	}
+}
+
+func (d *decider) finishing() {
+	whole := delivery.Step{Do: delivery.DoWeight, Weight: delivery.Full, New: d.r.Plan.Replicas}
+	switch {
+	case d.back():
+	case d.blind():
+	case !d.carries(whole):
+		d.wait("instances", fmt.Sprintf("%d of %s of %s healthy%s", d.f.New.Healthy, plural(whole.New, "instance"), d.r.Version, d.trouble()),
+			"the data plane sees them healthy", "", d.deadline())
+	case !d.acknowledged(whole):
+		d.wait("data plane", "asked the data plane for all traffic", "it acknowledges", "", time.Time{})
+	default:
+		d.r.Shifted, d.r.Idle = d.f.Now, delivery.Idle{}
+		if d.r.Exposed.IsZero() {
+			d.r.Exposed = d.f.Now
+		}
+		d.to(delivery.Soaking, "all traffic is on "+d.r.Version)
+	}
+}
+
+func (d *decider) soaking() {
+	switch {
+	case d.back():
+	case d.blind():
+	case d.held():
+	case d.f.New.Healthy < d.r.Plan.Replicas:
+		d.wait("instances", fmt.Sprintf("%d of %s of %s healthy%s", d.f.New.Healthy, plural(d.r.Plan.Replicas, "instance"), d.r.Version, d.trouble()),
+			"the data plane sees them healthy", "", d.deadline())
+	case d.spent(d.r.Shifted) < d.r.Plan.Soak:
+		d.wait("soak", "watched at full traffic for "+d.r.Plan.Soak.String(), "passes by itself", "", d.at(d.r.Shifted, d.r.Plan.Soak))
+	default:
+		d.m.Stable = &delivery.Stable{
+			Service: d.r.Service, Env: d.r.Env, Release: d.r.To, Version: d.r.Version, Change: d.r.Change, Since: d.f.Now,
+		}
+		if d.r.From != d.r.To {
+			d.m.Stable.Previous, d.m.Stable.Warm = d.r.From, d.f.Now.Add(d.r.Plan.Window)
+		}
+		d.to(delivery.Done, d.r.Version+" is stable in "+d.r.Env)
+	}
+}
+
+// skipAhead finishes at once when a person asked for it.
+func (d *decider) skipAhead() bool {
+	if !d.asked(delivery.AskPromote) {
+		return false
+	}
+	by := d.r.Asked.By
+	d.r.Asked, d.r.Paused = nil, nil
+	d.to(delivery.Finishing, by+" skipped what was left of the analysis")
+	return true
+}
+
+// tested says whether the step's test has passed, and reverts when it failed.
+func (d *decider) tested(s delivery.Step) bool {
+	if len(s.Test) == 0 {
+		return true
+	}
+	if d.f.Test == nil || d.f.Test.Step != d.r.Step {
+		d.m.Test = true
+		d.wait("test", "testing on the preview route", "the test ends", "", time.Time{})
+		return false
+	}
+	if d.f.Test.Outcome != delivery.Pass {
+		d.revert(delivery.CauseTest, "the test on the preview route failed: "+d.f.Test.Text, "")
+		return false
+	}
+	return true
+}
+
+// proven says whether the judge lets the step be left, and waits when it does not.
+func (d *decider) proven(s delivery.Step) bool {
+	if !s.Proven {
+		return true
+	}
+	outcome := delivery.NoData
+	if d.f.Verdict != nil {
+		outcome = d.f.Verdict.Outcome
+	}
+	switch {
+	case outcome == delivery.Pass:
+		return true
+	case outcome == delivery.NoData && d.r.Plan.OnSilence == delivery.SilencePromotes:
+		return true
+	case d.f.Old.Healthy == 0 && d.r.From != "":
+		return true // the stable release is down: any healthy one is better
+	case d.r.Approved > d.r.Step:
+		return true
+	case s.Max > 0 && d.spent(d.r.Shifted) >= s.Max:
+		d.to(delivery.Waiting, "judged for "+s.Max.String()+" and still "+d.outcome())
+		return false
+	}
+	what := map[delivery.Outcome]string{
+		delivery.NoData:       "not enough data",
+		delivery.Inconclusive: "not enough data",
+		delivery.Broken:       "the judge's input is broken",
+	}[outcome]
+	until := time.Time{}
+	if s.Max > 0 {
+		until = d.at(d.r.Shifted, s.Max)
+	}
+	d.wait(what, "the judge has not proven "+d.r.Version+" no worse yet", "enough requests, or slipway promote "+fmt.Sprint(d.r.Change)+" --env "+d.r.Env, "", until)
+	return false
+}
+
+func (d *decider) because(s delivery.Step) string {
+	switch {
+	case d.r.Approved > d.r.Step:
+		return "approved at " + s.Weight.String()
+	case !s.Proven && s.Do == delivery.DoStart:
+		return "up on the preview route"
+	case !s.Proven:
+		return "held at " + s.Weight.String()
+	case d.f.Verdict != nil && d.f.Verdict.Outcome == delivery.Pass:
+		return "proven no worse at " + s.Weight.String()
+	case d.f.Old.Healthy == 0:
+		return "the stable release is down: nothing to compare with"
+	}
+	return "no requests at " + s.Weight.String() + ", and the plan promotes on silence"
+}
+
+// leave goes to the next step, or to the end.
+func (d *decider) leave(why string) {
+	if d.r.Step+1 >= len(d.r.Plan.Steps) {
+		d.to(delivery.Finishing, why)
+		return
+	}
+	next := d.r.Step + 1
+	d.enterStep(delivery.Shifting, next, why+"; next "+d.r.Plan.Steps[next].String())
+}
