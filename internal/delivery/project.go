@@ -122,6 +122,8 @@ type JudgePolicy struct {
 	PromoteErrorAdd   float64       `json:"promote_error_add,omitempty"`   //
 	LatencyRatio      float64       `json:"latency_ratio,omitempty"`       // 0.05 tolerates 5 % slower
 	PromoteLatency    float64       `json:"promote_latency,omitempty"`     // 0.25: proven less than 25 % slower
+	LatencyAdd        time.Duration `json:"latency_add,omitempty"`         // always tolerated; a fast service may be a few per cent slower
+	PromoteLatencyAdd time.Duration `json:"promote_latency_add,omitempty"` //
 	Warmup            time.Duration `json:"warmup,omitempty"`              // data dropped after each weight change
 }
 

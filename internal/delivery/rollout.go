@@ -50,6 +50,7 @@ type Rollout struct {
 	Change   ChangeID  `json:"change"`
 	Kind     Kind      `json:"kind"`
 	Origin   Origin    `json:"origin"`
+	Only     bool      `json:"only,omitempty"` // its change is for this environment alone
 	Service  string    `json:"service"`
 	Env      string    `json:"env"`
 	From     ReleaseID `json:"from,omitempty"` // stable when it started; "" for a first release
