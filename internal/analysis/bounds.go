@@ -1,0 +1,121 @@
+package analysis
+
+import "math"
+
+// bound is one candidate end of a confidence sequence: evidence that the canary
+// lies above the line in some block (up), or below it in some block. A
+// candidate is refuted once its evidence reaches the limit, and stays so.
+//
+// Inverting e-processes gives intervals that are valid at every time
+// (Ramdas et al., arXiv 2210.01948, section 2): if the difference is the same in
+// every block, all intervals ever shown hold it with probability 1-alpha. If it
+// moves, the lower ends stay below its largest and the upper ends above its
+// smallest value. Candidates lie on a grid; an end is rounded outwards to it.
+type bound struct {
+	line    line
+	up      bool
+	refuted bool
+	canary  rate // of the past; one of the alternatives
+	log     [1 + len(spread)]float64
+}
+
+// spread are the odds ratios of a bound's fixed alternatives.
+var spread = [...]float64{1.5, 3, 10}
+
+// prior is the weight in units of stable's share in the canary's predicted share.
+const prior = 20
+
+func (b *bound) observe(p pair, sb, limit float64) {
+	if b.refuted {
+		return
+	}
+	from := b.line.at(sb)
+	plug := inside((b.canary.x + prior*sb) / (b.canary.n + prior))
+	for k := range b.log {
+		sc := plug
+		switch {
+		case k == 0 || from <= least || from >= most:
+		case b.up:
+			sc = timesOdds(from, spread[k-1])
+		default:
+			sc = timesOdds(from, 1/spread[k-1])
+		}
+		if b.up && sc > from || !b.up && sc < from {
+			b.log[k] += b.line.logE(p, sb, sc)
+		}
+	}
+	b.refuted = logMean(b.log[:]) >= limit
+	b.canary.add(p.nc, p.xc)
+}
+
+// errorSteps are the candidate differences of error shares, both ways and with 0.
+var errorSteps = [...]float64{
+	0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02,
+	0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7,
+}
+
+func errorBounds() []bound {
+	all := []bound{{line: line{1, 0}, up: true}, {line: line{1, 0}}}
+	for _, d := range errorSteps {
+		all = append(all,
+			bound{line: line{1, d}, up: true}, bound{line: line{1, d}},
+			bound{line: line{1, -d}, up: true}, bound{line: line{1, -d}})
+	}
+	return all
+}
+
+// interval returns the difference canary minus stable that is not refuted.
+func (e *errorTest) interval() (low, high float64) {
+	low, high = -1, 1
+	for i := range e.bounds {
+		switch b := &e.bounds[i]; {
+		case !b.refuted:
+		case b.up:
+			low = max(low, b.line.a)
+		default:
+			high = min(high, b.line.a)
+		}
+	}
+	return min(low, high), max(low, high)
+}
+
+// latencySteps are the candidate ratios of latencies in bins, both ways and
+// with 0: 2 % to a factor of 98.
+var latencySteps = [...]int{2, 5, 10, 15, 22, 30, 40, 55, 70, 110, 160, 230, 460}
+
+// slowBound is a bound on how many bins slower the canary is at one threshold.
+type slowBound struct {
+	bound
+	shift int
+}
+
+func slowBounds() []slowBound {
+	same := bound{line: line{1, 0}}
+	above := bound{line: line{1, 0}, up: true}
+	all := []slowBound{{bound: above}, {bound: same}}
+	for _, k := range latencySteps {
+		all = append(all,
+			slowBound{above, k}, slowBound{same, k},
+			slowBound{above, -k}, slowBound{same, -k})
+	}
+	return all
+}
+
+// slower returns the difference in seconds, canary minus stable, that is not
+// refuted for stable's latency x. Known says which ends were found; the others
+// are the least and the most the histogram can hold.
+func slower(all []slowBound, x float64) (low, high float64, known [2]bool) {
+	low, high = -x, Edge(Bins-2)
+	for i := range all {
+		b := &all[i]
+		d := x * math.Expm1(float64(b.shift)/invLogGamma)
+		switch {
+		case !b.refuted:
+		case b.up:
+			low, known[0] = max(low, d), true
+		default:
+			high, known[1] = min(high, d), true
+		}
+	}
+	return min(low, high), max(low, high), known
+}

@@ -1,0 +1,243 @@
+package analysis
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
+)
+
+// Arm is what one release did in one second, or summed over several. A unit is
+// one sticky key: however often it came in that second, it counts once, so that
+// one caller's retries are not taken for independent evidence.
+type Arm struct {
+	Units uint64         // distinct sticky keys that arrived
+	Bad   uint64         // of them, those with a 5xx, no connection, a timeout or a broken answer
+	Open  uint64         // of them, those whose first request had not finished when the block was closed
+	Bins  map[int]uint32 // Bin of the time of each unit's first answer -> units
+}
+
+// Block is one second of both releases at once. Only concurrent counts are
+// compared: a before-and-after comparison would judge the hour, not the release.
+type Block struct {
+	Second         int64 // Unix second of arrival
+	Stable, Canary Arm
+}
+
+// The margins and error rates that zero fields of a policy take.
+const (
+	defaultAlpha             = 0.01
+	defaultBeta              = 0.05
+	defaultErrorRatio        = 1.2
+	defaultErrorAdd          = 0.001
+	defaultPromoteErrorRatio = 2
+	defaultPromoteErrorAdd   = 0.002
+	defaultLatencyRatio      = 0.05
+	defaultPromoteLatency    = 0.25
+	defaultLatencyAdd        = time.Millisecond
+	defaultPromoteLatencyAdd = 5 * time.Millisecond
+)
+
+// Least exposure of the canary within a step before it can pass, whatever the
+// margins: a pass says that somebody has used it.
+const (
+	leastUnits  = 30
+	leastBlocks = 3
+)
+
+// Defaults returns the policy with its zero fields filled.
+func Defaults(p delivery.JudgePolicy) delivery.JudgePolicy {
+	p.Alpha = cmp.Or(p.Alpha, defaultAlpha)
+	p.Beta = cmp.Or(p.Beta, defaultBeta)
+	p.ErrorRatio = cmp.Or(p.ErrorRatio, defaultErrorRatio)
+	p.ErrorAdd = cmp.Or(p.ErrorAdd, defaultErrorAdd)
+	p.PromoteErrorRatio = cmp.Or(p.PromoteErrorRatio, defaultPromoteErrorRatio)
+	p.PromoteErrorAdd = cmp.Or(p.PromoteErrorAdd, defaultPromoteErrorAdd)
+	p.LatencyRatio = cmp.Or(p.LatencyRatio, defaultLatencyRatio)
+	p.PromoteLatency = cmp.Or(p.PromoteLatency, defaultPromoteLatency)
+	p.LatencyAdd = cmp.Or(p.LatencyAdd, defaultLatencyAdd)
+	p.PromoteLatencyAdd = cmp.Or(p.PromoteLatencyAdd, defaultPromoteLatencyAdd)
+	return p
+}
+
+// unusable says why no judgement is possible under p; "" if it is.
+func unusable(p delivery.JudgePolicy) string {
+	share := func(v float64) bool { return v > 0 && v < 1 }
+	factor := func(v float64) bool { return v >= 1 && v <= 1000 }
+	switch {
+	case !share(p.Alpha):
+		return fmt.Sprintf("alpha is %v, not between 0 and 1", p.Alpha)
+	case !share(p.Beta):
+		return fmt.Sprintf("beta is %v, not between 0 and 1", p.Beta)
+	case !factor(p.ErrorRatio) || !factor(p.PromoteErrorRatio):
+		return fmt.Sprintf("the error ratios are %v and %v, not between 1 and 1000", p.ErrorRatio, p.PromoteErrorRatio)
+	case !share(p.ErrorAdd) || !share(p.PromoteErrorAdd):
+		return fmt.Sprintf("the added error shares are %v and %v, not between 0 and 1", p.ErrorAdd, p.PromoteErrorAdd)
+	case !(p.LatencyRatio > 0 && p.LatencyRatio <= 1000) || !(p.PromoteLatency > 0 && p.PromoteLatency <= 1000):
+		return fmt.Sprintf("the latency margins are %v and %v, not between 0 and 1000", p.LatencyRatio, p.PromoteLatency)
+	}
+	return ""
+}
+
+// Judge weighs a new release against stable, second by second. It may be asked
+// for its verdict at any time and as often as one likes: over the whole
+// rollout an acceptable release fails with a probability of at most alpha, and
+// in each step an unacceptable one passes with at most beta (Ville's inequality).
+// A Judge is not safe for concurrent use.
+type Judge struct {
+	policy  delivery.JudgePolicy
+	errors  errorTest
+	latency *latencyTest
+	last    int64
+	broken  string
+	failed  bool
+	left    leftOut
+	units   seen // of the rollout
+	step    seen // of this step
+}
+
+// New returns a judge for one rollout under p, whose zero fields are filled.
+// The baseline is stable's counts from before the rollout; it tunes the tests
+// and is never evidence, so it may be empty or old; impossible counts in it are
+// not used. An unusable policy makes a judge whose verdict is Broken and says why.
+func New(p delivery.JudgePolicy, baseline Arm) *Judge {
+	p = Defaults(p)
+	j := &Judge{policy: p, last: math.MinInt64, broken: unusable(p)}
+	if j.broken != "" {
+		j.policy = Defaults(delivery.JudgePolicy{})
+	}
+	if impossible("stable", baseline) != "" {
+		baseline = Arm{}
+	}
+	j.errors = newErrorTest(j.policy, baseline)
+	j.latency = newLatencyTest(j.policy, baseline)
+	return j
+}
+
+// impossible says what is wrong with an arm's counts; "" if nothing is.
+func impossible(name string, a Arm) string {
+	if a.Bad > a.Units {
+		return fmt.Sprintf("%s has %d failed of %d requests", name, a.Bad, a.Units)
+	}
+	answered := a.Open
+	for bin, n := range a.Bins {
+		if bin < 0 || bin >= Bins {
+			return fmt.Sprintf("%s has a latency bin %d; there are 0 to %d", name, bin, Bins-1)
+		}
+		answered += uint64(n)
+	}
+	if a.Open > a.Units || answered > a.Units {
+		return fmt.Sprintf("%s has %d answered or open of %d requests", name, answered, a.Units)
+	}
+	return ""
+}
+
+// Observe judges one block. A block whose second is not after the last one is
+// refused: it is a duplicate, came too late, or the clock went back. Impossible
+// counts are refused too, and the verdict is Broken from then on. A refused
+// block changes no evidence. After a Fail nothing changes any more.
+func (j *Judge) Observe(b Block) error {
+	if b.Second <= j.last {
+		return fmt.Errorf("analysis: block of second %d is not after %d: a duplicate, too late, or the clock went back", b.Second, j.last)
+	}
+	why := cmp.Or(impossible("stable", b.Stable), impossible("canary", b.Canary))
+	if why != "" {
+		j.broken = cmp.Or(j.broken, fmt.Sprintf("second %d: %s", b.Second, why))
+		return fmt.Errorf("analysis: block of second %d: %s", b.Second, why)
+	}
+	j.last = b.Second
+	if j.failed {
+		return nil
+	}
+	p := pair{
+		nb: float64(b.Stable.Units), xb: float64(b.Stable.Bad),
+		nc: float64(b.Canary.Units), xc: float64(b.Canary.Bad),
+	}
+	limit := math.Log(2 / j.policy.Alpha)
+	j.errors.observe(p, limit)
+	j.latency.observe(b, limit)
+	if p.nb == 0 || p.nc == 0 {
+		j.left.add(unpaired(p))
+		return nil
+	}
+	j.units.add(p)
+	j.step.add(p)
+	j.failed = j.evidence() >= -math.Log(j.policy.Alpha)
+	return nil
+}
+
+func unpaired(p pair) string {
+	switch {
+	case p.nc > 0:
+		return "no request to stable to compare with"
+	case p.nb > 0:
+		return "no request to the new release"
+	}
+	return "no request at all"
+}
+
+// evidence is the log of the average over the families errors and latency,
+// which is an e-process whatever the dependence between them.
+func (j *Judge) evidence() float64 {
+	return logMean([]float64{j.errors.against.evidence(), j.latency.evidence()})
+}
+
+// LeaveOut records that the block of a second is not judged, and why. Seconds
+// up to the last one are accounted for already and are ignored.
+func (j *Judge) LeaveOut(second int64, why string) {
+	if second <= j.last {
+		return
+	}
+	j.last = second
+	if !j.failed {
+		j.left.add(why)
+	}
+}
+
+// NextStep says that the weight moved to a new step of the plan. The evidence
+// for the release starts afresh, because a release can be fine at 5 % and not at
+// 50 %; the evidence against it goes on, with a restart's share for new trouble.
+func (j *Judge) NextStep() {
+	if j.failed {
+		return
+	}
+	j.step = seen{}
+	j.errors.against.restart()
+	j.errors.promote.reset()
+	for i := range j.latency.thresholds {
+		j.latency.thresholds[i].against.restart()
+	}
+	for i := range j.latency.proofs {
+		j.latency.proofs[i].promote.reset()
+	}
+}
+
+// leftOut counts the blocks that were not judged, by reason.
+type leftOut struct {
+	blocks  int
+	reasons []reason
+}
+
+type reason struct {
+	why string
+	n   int
+}
+
+// maxReasons bounds what is kept apart; later reasons are counted together.
+const maxReasons = 6
+
+func (l *leftOut) add(why string) {
+	l.blocks++
+	for i := range l.reasons {
+		if r := &l.reasons[i]; r.why == why || i == maxReasons-1 {
+			r.n++
+			return
+		}
+	}
+	if len(l.reasons) == maxReasons-1 {
+		why = "other reasons"
+	}
+	l.reasons = append(l.reasons, reason{why, 1})
+}
