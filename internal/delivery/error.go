@@ -68,9 +68,9 @@ type Refusal struct {
 
 func (e *Refusal) Error() string { return e.Why }
 
-// Is matches ErrRefused always and ErrNotFound for the unknown_ codes.
+// Is matches ErrRefused always and ErrNotFound for the unknown_ codes and no_project.
 func (e *Refusal) Is(target error) bool {
-	return target == ErrRefused || target == ErrNotFound && strings.HasPrefix(string(e.Code), "unknown_")
+	return target == ErrRefused || target == ErrNotFound && (e.Code == CodeNoProject || strings.HasPrefix(string(e.Code), "unknown_"))
 }
 
 // Unknown returns the refusal for a name that is not there, listing what is.
