@@ -1,0 +1,152 @@
+package demo
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
+)
+
+// tree lists the files under dir, with what is in them.
+func tree(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		rel, _ := filepath.Rel(dir, path)
+		files[rel] = string(b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// everything is what Look returns on a machine that has it all.
+var everything = Interpreters{Node: Interpreter{Path: "/usr/bin/node", Version: "20.20.2"}, Python: Interpreter{Path: "/usr/bin/python3", Version: "3.11.7"}}
+
+func TestWrite(t *testing.T) {
+	for name, have := range map[string]Interpreters{"with interpreters": everything, "with Go only": {}} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "harbor")
+			o := Options{Self: "/opt/slip way/bin/slipway", Have: have}
+			if err := Write(dir, o); err != nil {
+				t.Fatal(err)
+			}
+			first := tree(t, dir)
+			bundles := 0
+			for _, service := range []string{"shop", "cart", "catalog", "pricing", "payment"} {
+				for _, how := range Versions(service) {
+					bundles++
+					var there Behaviour
+					if err := json.Unmarshal([]byte(first[filepath.Join(service, how.Version, "version.json")]), &there); err != nil || there != how {
+						t.Errorf("%s %s = %+v (%v), want %+v", service, how.Version, there, err, how)
+					}
+					if _, err := readBehaviour(filepath.Join(dir, service, how.Version)); err != nil {
+						t.Errorf("%s %s cannot be read back: %v", service, how.Version, err)
+					}
+				}
+			}
+			if bundles != 12 {
+				t.Errorf("%d bundles, want 12", bundles)
+			}
+			for file, language := range map[string]string{"catalog/v2/server.js": "node", "pricing/v2/main.py": "python"} {
+				service, _, _ := strings.Cut(file, "/")
+				if _, there := first[file]; there != (have.Language(service) == language) {
+					t.Errorf("%s is there: %v; %s runs as %s", file, there, service, have.Language(service))
+				}
+			}
+			if err := Write(dir, o); err != nil {
+				t.Fatalf("written over itself: %v", err)
+			}
+			if second := tree(t, dir); len(second) != len(first) {
+				t.Errorf("%d files the second time, %d the first", len(second), len(first))
+			}
+		})
+	}
+}
+
+func TestWriteRefuses(t *testing.T) {
+	dir := t.TempDir()
+	mine := []byte("project: mine\n")
+	if err := os.WriteFile(filepath.Join(dir, ProjectFile), mine, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var field *delivery.FieldError
+	if err := Write(dir, Options{Self: "/bin/slipway"}); !errors.As(err, &field) || field.Next == "" {
+		t.Errorf("Write over another project = %v, want a refusal that says what to do", err)
+	}
+	if files := tree(t, dir); len(files) != 1 || files[ProjectFile] != string(mine) {
+		t.Errorf("a refused Write left %v", files)
+	}
+	for _, o := range []Options{{}, {Self: "slipway"}, {Self: "/bin/slipway", Port: 65_001}, {Self: "/bin/slipway", Port: -1}} {
+		if err := Write(t.TempDir(), o); !errors.Is(err, delivery.ErrInvalid) {
+			t.Errorf("Write(%+v) = %v, want ErrInvalid", o, err)
+		}
+	}
+}
+
+func TestLook(t *testing.T) {
+	have := Look(t.Context())
+	for name, i := range map[string]Interpreter{"node": have.Node, "python3": have.Python} {
+		if !filepath.IsAbs(i.Path) || i.Version == "" || i.Why != "" {
+			t.Errorf("%s: %+v; make test installs it", name, i)
+		}
+	}
+	bin := t.TempDir()
+	script := func(name, says string) {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"+says+"\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", bin)
+	for _, c := range []struct{ says, version, why string }{
+		{"echo v17.9.1", "17.9.1", "18.0 is the oldest"},
+		{"echo nothing", "", "does not say"},
+		{"exit 3", "", "exit status 3"},
+	} {
+		script("node", c.says)
+		if i := Look(t.Context()).Node; i.Path != "" || i.Version != c.version || !strings.Contains(i.Why, c.why) {
+			t.Errorf("a node that does %q: %+v", c.says, i)
+		}
+	}
+	script("node", "echo v18.0.0")
+	script("python3", "echo Python 3.9.2")
+	have = Look(t.Context())
+	if have.Language("catalog") != "node" || have.Language("pricing") != "python" || have.Language("shop") != "go" {
+		t.Errorf("%+v", have)
+	}
+	if err := os.Remove(filepath.Join(bin, "python3")); err != nil {
+		t.Fatal(err)
+	}
+	if have = Look(t.Context()); have.Language("pricing") != "go" || have.Python.Why == "" {
+		t.Errorf("without python3: %+v", have)
+	}
+}
+
+func TestVersions(t *testing.T) {
+	var names []string
+	for _, how := range Versions("payment") {
+		names = append(names, how.Version)
+		filled := how
+		if filled.Status == 0 {
+			filled.Status = 503
+		}
+		if err := filled.validate(); err != nil {
+			t.Errorf("%s: %v", how.Version, err)
+		}
+	}
+	if !slices.Equal(names, []string{"v1", "v2", "v3-bad", "v4-slow"}) {
+		t.Errorf("payment has %v", names)
+	}
+}
