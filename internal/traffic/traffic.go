@@ -40,7 +40,7 @@ type Route struct {
 	Salt    string             `json:"salt"`
 	Pools   []Pool             `json:"pools"` // candidates first, stable last
 	Preview delivery.ReleaseID `json:"preview,omitempty"`
-	Timeout time.Duration      `json:"timeout"` // whole request; 0 means 60 s
+	Timeout time.Duration      `json:"timeout"` // to the first byte of the answer, retries included; 0 means 60 s. Bodies may stream longer
 }
 
 // Pool is the instances of one release behind a route.
@@ -50,6 +50,7 @@ type Pool struct {
 	Weight    delivery.Weight    `json:"weight"`
 	Endpoints []Endpoint         `json:"endpoints"`
 	Check     Check              `json:"check"`
+	Drain     time.Duration      `json:"drain,omitempty"` // a request still on an endpoint this long after it left the table is cut; 0 never cuts
 }
 
 // Endpoint is one instance that takes requests.
@@ -59,7 +60,8 @@ type Endpoint struct {
 }
 
 // Check is the active health check of a pool's endpoints. It never stops. An
-// empty Check opens a TCP connection.
+// empty Check opens a TCP connection. Zero fields mean every second, one second
+// to answer, 2 good checks to rise and 3 bad ones to fall.
 type Check struct {
 	HTTP     string        `json:"http,omitempty"` // path; any 2xx is healthy
 	Interval time.Duration `json:"interval"`
@@ -120,6 +122,10 @@ type Frame struct {
 	Failed []Sample  `json:"failed,omitempty"` // failed requests, bounded
 }
 
+// PreviewCaller is the Block.Caller of requests that asked for the preview
+// release by header. They are not drawn by the split, so they are no evidence.
+const PreviewCaller = "(preview)"
+
 // Block counts the requests of one route, release and caller that arrived in
 // one second. It is cumulative for that second and sent again when it grows.
 type Block struct {
@@ -141,8 +147,8 @@ type Block struct {
 	Retries    uint64             `json:"retries"`
 	Units      uint64             `json:"units"`      // distinct sticky keys
 	UnitsBad   uint64             `json:"units_bad"`  // of them, those with a 5xx, connect, timeout or broken
-	UnitsOpen  uint64             `json:"units_open"` // of them, those whose first request is unfinished
-	Bins       map[int]uint32     `json:"bins"`       // analysis.Bin of the first answer's time -> units
+	UnitsOpen  uint64             `json:"units_open"` // of them, those whose first request has no answer yet
+	Bins       map[int]uint32     `json:"bins"`       // analysis.Bin of the time to the answer's head of a unit's first request -> units; one without an answer is in no bin
 	BytesIn    uint64             `json:"bytes_in"`   //
 	BytesOut   uint64             `json:"bytes_out"`  //
 }

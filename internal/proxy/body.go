@@ -1,0 +1,164 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+)
+
+// maxReplay is the largest body that is kept to be sent again.
+const maxReplay = 64 << 10
+
+// body is a caller's request body on its way to an instance. It survives the
+// Close of a failed attempt, so that an attempt that sent nothing can be made
+// again, and refuses reads once the exchange is over.
+type body struct {
+	mu      sync.Mutex
+	from    io.Reader // guarded by mu; nil when the exchange is over
+	started bool      // guarded by mu: a read was made
+	n       int64     // guarded by mu: bytes read
+	err     error     // guarded by mu: the caller broke off
+	whole   []byte    // the body, when it was small enough to keep
+	none    bool
+}
+
+var errOver = errors.New("the exchange is over")
+
+// takeBody reads a small body whole and leaves any other to be streamed. A
+// caller that waits for "100 Continue" is not read before the instance agrees.
+func takeBody(r *http.Request) (*body, error) {
+	b := &body{from: r.Body}
+	switch {
+	case r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0:
+		b.none = true
+	case r.ContentLength > 0 && r.ContentLength <= maxReplay && r.Header.Get("Expect") == "":
+		b.whole = make([]byte, r.ContentLength)
+		if n, err := io.ReadFull(r.Body, b.whole); err != nil {
+			b.n = int64(n)
+			return b, err
+		}
+		b.n = r.ContentLength
+	}
+	return b, nil
+}
+
+// attach gives the body to one attempt.
+func (b *body) attach(req *http.Request) {
+	switch {
+	case b.none:
+		req.Body, req.GetBody = nil, nil
+	case b.whole != nil:
+		// GetBody lets the client itself repeat what a stale connection never took.
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.whole)), nil }
+		req.Body, _ = req.GetBody()
+	default:
+		req.Body = b
+	}
+}
+
+// replayable says whether the body can be sent again in full.
+func (b *body) replayable() bool { return b.none || b.whole != nil }
+
+// untouched says whether nothing of the body is used up.
+func (b *body) untouched() bool {
+	if b.replayable() {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.started
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	from := b.from
+	b.started = true
+	b.mu.Unlock()
+	if from == nil {
+		return 0, errOver
+	}
+	n, err := from.Read(p)
+	b.mu.Lock()
+	b.n += int64(n)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.err = err
+	}
+	b.mu.Unlock()
+	return n, err
+}
+
+// Close does nothing: the server closes the caller's body.
+func (b *body) Close() error { return nil }
+
+// end detaches the body from attempts that still read it.
+func (b *body) end() {
+	b.mu.Lock()
+	b.from = nil
+	b.mu.Unlock()
+}
+
+// callerBroke returns why the caller's body ended early, or nil.
+func (b *body) callerBroke() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+func (b *body) bytes() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.n
+}
+
+// idempotent says whether a method may be carried out twice (RFC 9110, 9.2.2).
+func idempotent(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete, http.MethodTrace:
+		return true
+	}
+	return false
+}
+
+// copyBuffers are shared by all exchanges.
+type copyBuffers struct{ pool sync.Pool }
+
+func newCopyBuffers() *copyBuffers {
+	return &copyBuffers{pool: sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}}
+}
+
+var errCaller = errors.New("the caller went away")
+
+// stream copies an answer's body, flushing after each piece when asked to. An
+// error of the caller's side is errCaller.
+func (c *copyBuffers) stream(ctx context.Context, w http.ResponseWriter, from io.Reader, flush func() error) (int64, error) {
+	buf := c.pool.Get().(*[]byte)
+	defer c.pool.Put(buf)
+	var total int64
+	for {
+		n, err := from.Read(*buf)
+		if n > 0 {
+			wrote, werr := w.Write((*buf)[:n])
+			total += int64(wrote)
+			if werr != nil {
+				return total, errCaller
+			}
+			if flush != nil {
+				if flush() != nil {
+					return total, errCaller
+				}
+			}
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			return total, nil
+		case ctx.Err() != nil:
+			return total, errCaller
+		default:
+			return total, err
+		}
+	}
+}

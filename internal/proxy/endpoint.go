@@ -1,0 +1,221 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/traffic"
+)
+
+// Bounds of one upstream connection and of passive ejection.
+const (
+	dialTimeout    = time.Second
+	idleUpstream   = 4 * time.Second // below 5 s, the shortest keep-alive of common servers: they must not close under a request
+	ejectAfter     = 5               // failures in a row
+	ejectFirst     = time.Second
+	ejectLongest   = 30 * time.Second
+	ejectForgotten = time.Minute // without ejection the next one is short again
+)
+
+// retired is the bit of endpoint.load that says: no new claims.
+const retired = 1 << 62
+
+// endpoint is one instance. It is shared by pointer between tables, so that its
+// requests in flight and its health survive a change.
+//
+// A request claims its endpoint before it uses it. Claims and the retired bit
+// live in one word: once retire has returned no claim can succeed, so a count
+// of zero seen after that is final.
+type endpoint struct {
+	id, addr string
+	release  delivery.ReleaseID
+	client   *http.Transport
+	load     atomic.Int64 // requests in flight, and the retired bit
+	gone     chan struct{}
+	check    atomic.Pointer[traffic.Check]
+	drain    atomic.Int64 // traffic.Pool.Drain
+	up       atomic.Bool  // passes its check
+	ejected  atomic.Int64 // until this Unix nanosecond
+	failures atomic.Int32 // in a row
+	log      *slog.Logger
+
+	mu    sync.Mutex
+	conns map[net.Conn]struct{} // guarded by mu
+	cut   bool                  // guarded by mu: drain limit passed, no connection may be open
+	why   string                // guarded by mu: not healthy
+	wait  time.Duration         // guarded by mu: last ejection
+	timer *time.Timer           // guarded by mu: cuts at the drain limit
+}
+
+func newEndpoint(spec traffic.Endpoint, release delivery.ReleaseID, log *slog.Logger) *endpoint {
+	p := &endpoint{
+		id: spec.ID, addr: spec.Addr, release: release,
+		gone:  make(chan struct{}),
+		conns: map[net.Conn]struct{}{},
+		log:   log.With(slog.String("endpoint", spec.ID), slog.String("addr", spec.Addr)),
+	}
+	p.up.Store(true)
+	p.client = &http.Transport{
+		DialContext:            p.dial,
+		MaxIdleConnsPerHost:    1024,
+		IdleConnTimeout:        idleUpstream,
+		ExpectContinueTimeout:  time.Second,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: 256 << 10,
+		WriteBufferSize:        8 << 10,
+		ReadBufferSize:         8 << 10,
+	}
+	return p
+}
+
+// dialError marks that no byte of a request was sent.
+type dialError struct{ err error }
+
+func (e *dialError) Error() string { return e.err.Error() }
+func (e *dialError) Unwrap() error { return e.err }
+
+func (p *endpoint) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	d := net.Dialer{Timeout: dialTimeout}
+	c, err := d.DialContext(ctx, "tcp", p.addr)
+	if err != nil {
+		return nil, &dialError{err}
+	}
+	t := &tracked{Conn: c, of: p}
+	p.mu.Lock()
+	cut := p.cut
+	if !cut {
+		p.conns[t] = struct{}{}
+	}
+	p.mu.Unlock()
+	if cut {
+		return nil, &dialError{errors.Join(errors.New("the instance has left and its drain limit has passed"), c.Close())}
+	}
+	return t, nil
+}
+
+// tracked is an upstream connection that its endpoint can cut.
+type tracked struct {
+	net.Conn
+	of *endpoint
+}
+
+func (t *tracked) Close() error {
+	t.of.mu.Lock()
+	delete(t.of.conns, t)
+	t.of.mu.Unlock()
+	return t.Conn.Close()
+}
+
+// claim counts one request in, or says no because the endpoint has left.
+func (p *endpoint) claim() bool {
+	for {
+		n := p.load.Load()
+		if n&retired != 0 {
+			return false
+		}
+		if p.load.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// unclaim counts one request out.
+func (p *endpoint) unclaim() { p.load.Add(-1) }
+
+func (p *endpoint) inFlight() int { return int(p.load.Load() &^ retired) }
+
+// retire ends new claims and checks, and starts the clock of the drain limit.
+func (p *endpoint) retire() {
+	p.load.Or(retired)
+	close(p.gone)
+	p.client.CloseIdleConnections()
+	if limit := time.Duration(p.drain.Load()); limit > 0 {
+		p.mu.Lock()
+		p.timer = time.AfterFunc(limit, p.sever)
+		p.mu.Unlock()
+	}
+}
+
+// sever closes every connection to the instance: what is still in flight ends
+// now, and its callers see a broken connection, never a clean end.
+func (p *endpoint) sever() {
+	p.mu.Lock()
+	p.cut = true
+	open := make([]net.Conn, 0, len(p.conns))
+	for c := range p.conns {
+		open = append(open, c)
+	}
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	p.mu.Unlock()
+	for _, c := range open {
+		_ = c.Close()
+	}
+}
+
+// healthy says whether the endpoint passes its check and is not ejected.
+func (p *endpoint) healthy(now time.Time) bool {
+	return p.up.Load() && p.ejected.Load() <= now.UnixNano()
+}
+
+func (p *endpoint) state(now time.Time) traffic.EndpointState {
+	s := traffic.EndpointState{ID: p.id, Addr: p.addr, Healthy: p.healthy(now), InFlight: p.inFlight()}
+	if !s.Healthy {
+		p.mu.Lock()
+		s.Why = p.why
+		p.mu.Unlock()
+	}
+	return s
+}
+
+// answered ends a row of failures.
+func (p *endpoint) answered() {
+	if p.failures.Load() != 0 {
+		p.failures.Store(0)
+	}
+}
+
+// failed counts a connect failure or a broken answer. The fifth in a row ejects
+// the endpoint from among its fellows for a second, doubling up to 30 s, but
+// never more than half of them (rounded up) and never the last healthy one:
+// only the active check takes that out.
+func (p *endpoint) failed(why error, fellows []*endpoint, turn *sync.Mutex) {
+	if p.failures.Add(1) < ejectAfter {
+		return
+	}
+	turn.Lock()
+	defer turn.Unlock()
+	now := time.Now()
+	healthy, out := 0, 0
+	for _, f := range fellows {
+		switch {
+		case f != p && f.healthy(now):
+			healthy++
+		case f != p && f.ejected.Load() > now.UnixNano():
+			out++
+		}
+	}
+	if healthy == 0 || out+1 > (len(fellows)+1)/2 || p.ejected.Load() > now.UnixNano() {
+		return
+	}
+	p.mu.Lock()
+	if last := p.ejected.Load(); p.wait == 0 || now.UnixNano()-last > int64(ejectForgotten) {
+		p.wait = ejectFirst
+	} else {
+		p.wait = min(2*p.wait, ejectLongest)
+	}
+	wait := p.wait
+	p.why = "ejected after " + why.Error()
+	p.mu.Unlock()
+	p.failures.Store(0)
+	p.ejected.Store(now.Add(wait).UnixNano())
+	p.log.Warn("endpoint ejected", slog.Duration("for", wait), slog.Any("why", why))
+}

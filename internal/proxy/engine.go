@@ -1,0 +1,356 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/traffic"
+)
+
+// engine is a running data plane: the table in force and what it refers to.
+type engine struct {
+	log     *slog.Logger
+	version string
+	boot    string
+	started time.Time
+	disk    disk
+	counts  *counts
+	buffers *copyBuffers
+	spawn   func(func(context.Context)) // runs until Run's context ends; Run waits for it
+
+	table    atomic.Pointer[table]
+	ending   atomic.Bool
+	upgrades sync.WaitGroup
+	ejecting sync.Mutex    // one decision on ejection at a time
+	turn     chan struct{} // holds a token while tables, listeners or rings are changed
+
+	mu       sync.Mutex
+	fronts   map[string]*front      // guarded by mu: by address, of the table in force
+	leaving  map[*front]struct{}    // guarded by mu
+	draining map[*endpoint]struct{} // guarded by mu
+}
+
+func newEngine(o Options, boot string) *engine {
+	e := &engine{
+		log: o.Log, version: o.Version, boot: boot, started: time.Now(),
+		disk: disk{o.StateDir}, counts: newCounts(), buffers: newCopyBuffers(),
+		turn:   make(chan struct{}, 1),
+		fronts: map[string]*front{}, leaving: map[*front]struct{}{}, draining: map[*endpoint]struct{}{},
+	}
+	e.table.Store(&table{})
+	return e
+}
+
+// errStale says that a table is older than the one in force, or pretends to be it.
+type errStale struct{ why string }
+
+func (e *errStale) Error() string        { return e.why }
+func (e *errStale) Is(target error) bool { return target == delivery.ErrConflict }
+
+// apply puts spec in force, durably: it is on disk before the first request
+// goes by it. On an error nothing has changed. Whoever asks with a generation
+// lower than the one in force, or with another table under the same number, is
+// told so.
+func (e *engine) apply(ctx context.Context, spec traffic.Table) error {
+	if err := spec.Validate(); err != nil {
+		return err
+	}
+	if err := e.take(ctx); err != nil {
+		return err
+	}
+	defer e.give()
+	old := e.table.Load()
+	if spec.Generation < old.spec.Generation {
+		return &errStale{fmt.Sprintf("generation %d is older than %d, which is in force", spec.Generation, old.spec.Generation)}
+	}
+	t, err := compile(spec, old, e.builder())
+	if err != nil {
+		return err
+	}
+	if spec.Generation == old.spec.Generation {
+		if t.same(old.body) {
+			return nil
+		}
+		return &errStale{fmt.Sprintf("generation %d is in force with other content; send it with a higher number", spec.Generation)}
+	}
+	fresh := e.bindNew(ctx, t)
+	if err := e.disk.save(t.body); err != nil {
+		for _, f := range fresh {
+			f.unbind()
+		}
+		return fmt.Errorf("the table cannot be kept on disk, so it is not put in force: %w", err)
+	}
+	e.install(t, fresh)
+	e.log.Info("table in force", slog.Int64("generation", spec.Generation), slog.Int("routes", len(spec.Routes)), slog.Int("listeners", len(spec.Listeners)))
+	return nil
+}
+
+// restore puts the table found on disk in force.
+func (e *engine) restore(ctx context.Context, found loaded) error {
+	if found.damaged != nil {
+		e.log.Error("the newest table on disk is damaged, serving the one before it", slog.Any("why", found.damaged), slog.Int64("generation", found.table.Generation))
+	}
+	t, err := compile(found.table, nil, e.builder())
+	if err != nil {
+		return err
+	}
+	e.install(t, e.bindNew(ctx, t))
+	return nil
+}
+
+func (e *engine) builder() builder {
+	return builder{
+		endpoint: func(spec traffic.Endpoint, release delivery.ReleaseID) *endpoint {
+			return newEndpoint(spec, release, e.log)
+		},
+		series: e.counts.get,
+	}
+}
+
+// bindNew opens the addresses that t has and the table in force has not. One
+// that cannot be opened is in State and tried again each second.
+func (e *engine) bindNew(ctx context.Context, t *table) []*front {
+	var fresh []*front
+	for _, l := range t.spec.Listeners {
+		e.mu.Lock()
+		_, there := e.fronts[l.Addr]
+		e.mu.Unlock()
+		if !there {
+			f := newFront(e, l)
+			f.bind(ctx)
+			fresh = append(fresh, f)
+		}
+	}
+	return fresh
+}
+
+// install swaps the table, then retires what only the old one had. State takes
+// the same lock, so nobody sees the new generation before the last endpoint of
+// the old one refuses claims.
+func (e *engine) install(t *table, fresh []*front) {
+	old := e.table.Load()
+	for _, r := range t.routes {
+		for _, p := range r.pools {
+			for _, ep := range p.endpoints {
+				ep.check.Store(&p.spec.Check)
+				ep.drain.Store(int64(p.spec.Drain))
+			}
+		}
+	}
+	var gone []*front
+	e.mu.Lock()
+	for _, f := range fresh {
+		e.fronts[f.addr] = f
+	}
+	e.table.Store(t)
+	now := time.Now()
+	for key, ep := range old.endpoints {
+		if t.endpoints[key] != ep {
+			ep.retire()
+			e.draining[ep] = struct{}{}
+		}
+	}
+	for addr, f := range e.fronts {
+		if l := t.listeners[addr]; l != nil {
+			f.last.Store(&l.spec)
+			continue
+		}
+		delete(e.fronts, addr)
+		e.leaving[f] = struct{}{}
+		gone = append(gone, f)
+	}
+	e.mu.Unlock()
+	for name, r := range t.routes {
+		if before := old.routes[name]; before != nil && !sameSplit(before.spec, r.spec) {
+			e.counts.splitChanged(name, now)
+		}
+	}
+	for key, ep := range t.endpoints {
+		if old.endpoints[key] != ep {
+			e.spawn(ep.watch)
+		}
+	}
+	for _, f := range fresh {
+		e.serve(f)
+	}
+	for _, f := range gone {
+		e.spawn(func(ctx context.Context) {
+			f.leave(ctx)
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			if ctx.Err() == nil { // else Run ends it
+				delete(e.leaving, f)
+			}
+		})
+	}
+}
+
+func (e *engine) serve(f *front) {
+	f.mu.Lock()
+	ln := f.ln
+	f.mu.Unlock()
+	if ln != nil {
+		e.spawn(func(context.Context) { f.serve(ln) })
+	}
+}
+
+// sameSplit says whether two tables draw callers alike.
+func sameSplit(a, b *traffic.Route) bool {
+	return a.Gen == b.Gen && a.Salt == b.Salt && slices.EqualFunc(a.Pools, b.Pools, func(p, q traffic.Pool) bool {
+		return p.Release == q.Release && p.Weight == q.Weight
+	})
+}
+
+// take waits for the turn to change things.
+func (e *engine) take(ctx context.Context) error {
+	select {
+	case e.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (e *engine) give() { <-e.turn }
+
+// mend binds what could not be bound, each second, and sweeps old counts.
+func (e *engine) mend(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if e.take(ctx) != nil {
+			return
+		}
+		e.mu.Lock()
+		var open []*front
+		for _, f := range e.fronts {
+			if !f.bound() {
+				open = append(open, f)
+			}
+		}
+		e.mu.Unlock()
+		for _, f := range open {
+			if f.bind(ctx) != nil {
+				e.serve(f)
+			}
+		}
+		if n%10 == 0 {
+			e.sweep()
+		}
+		e.give()
+	}
+}
+
+func (e *engine) sweep() {
+	t := e.table.Load()
+	e.counts.sweep(time.Now(), func(k seriesKey) bool {
+		r := t.routes[k.route]
+		if r == nil {
+			return false
+		}
+		p := r.pool(k.release)
+		return p != nil && p.series[k.caller] != nil
+	})
+	e.mu.Lock()
+	e.prune()
+	e.mu.Unlock()
+}
+
+// prune forgets endpoints whose last request is done; e.mu is held. They are
+// retired, so a count of zero is final.
+func (e *engine) prune() {
+	for ep := range e.draining {
+		if ep.inFlight() == 0 {
+			ep.sever()
+			delete(e.draining, ep)
+		}
+	}
+}
+
+// state says what is in force now.
+func (e *engine) state() traffic.State {
+	now := time.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t := e.table.Load()
+	e.prune()
+	s := traffic.State{
+		Generation: t.spec.Generation,
+		Routes:     t.state(now),
+		Draining:   []traffic.EndpointState{},
+		Listeners:  []traffic.ListenerState{},
+		Started:    e.started, PID: os.Getpid(), Version: e.version,
+	}
+	for ep := range e.draining {
+		s.Draining = append(s.Draining, ep.state(now))
+	}
+	slices.SortFunc(s.Draining, func(a, b traffic.EndpointState) int { return strings.Compare(a.ID, b.ID) })
+	for _, l := range t.spec.Listeners {
+		if f := e.fronts[l.Addr]; f != nil {
+			s.Listeners = append(s.Listeners, f.state(l))
+		}
+	}
+	return s
+}
+
+// end stops the data plane without breaking what can still finish: answers
+// carry "Connection: close" while requests are accepted for one more second,
+// then listeners close, then what is in flight has until ctx ends.
+func (e *engine) end(ctx context.Context) error {
+	e.ending.Store(true)
+	wait := time.NewTimer(closeFirst)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-ctx.Done():
+	}
+	e.mu.Lock()
+	var all []*front
+	for _, f := range e.fronts {
+		all = append(all, f)
+	}
+	for f := range e.leaving {
+		all = append(all, f)
+	}
+	e.mu.Unlock()
+	errs := make(chan error, len(all))
+	for _, f := range all {
+		go func() {
+			err := f.srv.Shutdown(ctx)
+			if err != nil {
+				err = errors.Join(err, f.srv.Close())
+			}
+			f.unbind() // bound but never served
+			errs <- err
+		}()
+	}
+	var err error
+	for range all {
+		err = errors.Join(err, <-errs)
+	}
+	e.mu.Lock()
+	for _, ep := range e.table.Load().endpoints {
+		ep.sever()
+		ep.client.CloseIdleConnections()
+	}
+	for ep := range e.draining {
+		ep.sever()
+	}
+	e.mu.Unlock()
+	e.upgrades.Wait()
+	return err
+}

@@ -1,0 +1,118 @@
+package proxy
+
+import (
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// hopByHop belongs to one connection and is never passed on (RFC 9110, 7.6.1).
+var hopByHop = [...]string{
+	"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate",
+	"Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+}
+
+// removeHopByHop deletes the headers of one connection, those it names itself too.
+func removeHopByHop(h http.Header) {
+	for _, line := range h["Connection"] {
+		for name := range strings.SplitSeq(line, ",") {
+			if name = strings.TrimSpace(name); name != "" {
+				h.Del(name)
+			}
+		}
+	}
+	for _, name := range hopByHop {
+		delete(h, name)
+	}
+}
+
+// hasToken says whether a comma-separated header names token.
+func hasToken(lines []string, token string) bool {
+	for _, line := range lines {
+		for name := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(name), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// upgradeOf returns the protocol that a head switches to, or "".
+func upgradeOf(h http.Header) string {
+	if hasToken(h["Connection"], "upgrade") {
+		return h.Get("Upgrade")
+	}
+	return ""
+}
+
+// outgoing returns the request as the instance gets it, but for its address,
+// context and body. On a public listener what a caller says about forwarding is
+// dropped; on an edge, where a service calls, it is continued.
+func outgoing(r *http.Request, edge bool, key string) *http.Request {
+	h := r.Header.Clone()
+	protocol := upgradeOf(h)
+	trailers := hasToken(h["Te"], "trailers")
+	removeHopByHop(h)
+	if trailers {
+		h.Set("Te", "trailers")
+	}
+	if protocol != "" {
+		h.Set("Connection", "Upgrade")
+		h.Set("Upgrade", protocol)
+	}
+	if _, named := h["User-Agent"]; !named {
+		h["User-Agent"] = []string{""} // none, instead of Go's own
+	}
+	forwarded(h, r, edge)
+	h.Set(keyHeader, key)
+	return &http.Request{
+		Method:        r.Method,
+		URL:           &url.URL{Scheme: "http", Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery},
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        h,
+		Host:          r.Host,
+		ContentLength: r.ContentLength,
+		Trailer:       r.Trailer, // the same map: its values come after the body
+	}
+}
+
+func forwarded(h http.Header, r *http.Request, edge bool) {
+	peer, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		peer = r.RemoteAddr
+	}
+	if !edge {
+		for _, name := range [...]string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Real-Ip"} {
+			delete(h, name)
+		}
+	}
+	if before := h["X-Forwarded-For"]; len(before) > 0 {
+		peer = strings.Join(before, ", ") + ", " + peer
+	}
+	h["X-Forwarded-For"] = []string{peer}
+	if len(h["X-Forwarded-Host"]) == 0 {
+		h["X-Forwarded-Host"] = []string{r.Host}
+	}
+	if len(h["X-Forwarded-Proto"]) == 0 {
+		proto := "http"
+		if r.TLS != nil {
+			proto = "https"
+		}
+		h["X-Forwarded-Proto"] = []string{proto}
+	}
+}
+
+// copyAnswer copies an answer's head to the caller's.
+func copyAnswer(to, from http.Header) {
+	removeHopByHop(from)
+	for name, values := range from {
+		to[name] = append(to[name], values...)
+	}
+	if _, named := to["Content-Type"]; !named {
+		to["Content-Type"] = nil // none, instead of a guess by the server
+	}
+}

@@ -1,0 +1,122 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/slipway-cd/slipway/internal/traffic"
+)
+
+// closeFirst is how long answers carry "Connection: close" before idle
+// connections are closed: a close without it races with the next request.
+const closeFirst = time.Second
+
+// front is one address that requests come in on. It has its own HTTP server,
+// so that it can leave without touching the others.
+type front struct {
+	engine  *engine
+	addr    string
+	last    atomic.Pointer[traffic.Listener] // as it last was in a table
+	leaving atomic.Bool
+	srv     *http.Server
+
+	mu  sync.Mutex
+	ln  net.Listener // guarded by mu; nil while not bound
+	err error        // guarded by mu: why not
+}
+
+func newFront(e *engine, l traffic.Listener) *front {
+	f := &front{engine: e, addr: l.Addr}
+	f.last.Store(&l)
+	f.srv = serverFor(f, e.log)
+	return f
+}
+
+// listener returns what the address leads to in t. Connections of a listener
+// that has left the table go where it led.
+func (f *front) listener(t *table) *listener {
+	if l := t.listeners[f.addr]; l != nil {
+		return l
+	}
+	return t.listener(*f.last.Load())
+}
+
+// bind opens the address; requests wait in the kernel until serve.
+func (f *front) bind(ctx context.Context) net.Listener {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", f.addr)
+	f.mu.Lock()
+	news := (err == nil) != (f.err == nil)
+	f.ln, f.err = ln, err
+	f.mu.Unlock()
+	switch {
+	case err != nil:
+		if news {
+			f.engine.log.Error("listener cannot be bound, trying again each second", slog.String("addr", f.addr), slog.Any("error", err))
+		}
+		return nil
+	case news:
+		f.engine.log.Info("listener bound at last", slog.String("addr", f.addr))
+	}
+	return ln
+}
+
+// serve accepts until the listener closes; a socket that fails by itself is
+// bound again by the engine.
+func (f *front) serve(ln net.Listener) {
+	err := f.srv.Serve(ln)
+	if f.leaving.Load() || errors.Is(err, http.ErrServerClosed) {
+		return
+	}
+	f.mu.Lock()
+	f.ln, f.err = nil, err
+	f.mu.Unlock()
+	f.engine.log.Error("listener failed", slog.String("addr", f.addr), slog.Any("error", err))
+}
+
+func (f *front) bound() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ln != nil
+}
+
+func (f *front) state(l traffic.Listener) traffic.ListenerState {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := traffic.ListenerState{Name: l.Name, Addr: l.Addr}
+	if f.err != nil {
+		s.Error = f.err.Error()
+	}
+	return s
+}
+
+// leave stops accepting and lets open connections finish: their answers say
+// "Connection: close" for a while, then those that are idle are closed. It
+// returns when the last one is done or ctx ends.
+func (f *front) leave(ctx context.Context) {
+	f.leaving.Store(true)
+	f.unbind()
+	wait := time.NewTimer(closeFirst)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-ctx.Done():
+	}
+	_ = f.srv.Shutdown(ctx)
+}
+
+func (f *front) unbind() {
+	f.mu.Lock()
+	ln := f.ln
+	f.ln = nil
+	f.mu.Unlock()
+	if ln != nil {
+		_ = ln.Close()
+	}
+}

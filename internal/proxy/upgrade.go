@@ -1,0 +1,62 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// upgrade hands the two connections to each other after 101. The request is
+// counted as answered now; its instance stays claimed, and so is drained, until
+// both sides are done.
+func (x *exchange) upgrade(p *endpoint, res *http.Response) {
+	instance, both := res.Body.(io.ReadWriteCloser)
+	if !both || !strings.EqualFold(upgradeOf(res.Header), upgradeOf(x.r.Header)) {
+		x.refuse(failure{broken, errors.New("switched to a protocol that was not asked for")})
+		return
+	}
+	x.e.upgrades.Add(1)
+	defer x.e.upgrades.Done()
+	conn, client, err := http.NewResponseController(x.w).Hijack()
+	if err != nil {
+		x.refuse(failure{broken, err})
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	// The server's head is ours to write now: what it would have sent, and 101.
+	head := x.w.Header()
+	for name, values := range res.Header {
+		head[name] = append(head[name], values...)
+	}
+	res.Header, res.Body = head, nil
+	err = errors.Join(conn.SetDeadline(time.Time{}), res.Write(client), client.Flush())
+	res.Body = instance // for its Close
+	if err != nil {
+		x.close(failure{cancelled, err}, http.StatusSwitchingProtocols, 0)
+		return
+	}
+	p.answered()
+	x.close(failure{how: finished}, http.StatusSwitchingProtocols, 0)
+	var in, out int64
+	up, down := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(up)
+		in, _ = io.Copy(instance, client)
+	}()
+	go func() {
+		defer close(down)
+		out, _ = io.Copy(conn, instance)
+	}()
+	// When one side is done the other has nothing more to wait for.
+	select {
+	case <-up:
+	case <-down:
+	}
+	_ = conn.Close()
+	_ = instance.Close()
+	<-up
+	<-down
+	x.ticket.more(in, out)
+}

@@ -1,0 +1,149 @@
+// Package proxy is the traffic driver that talks to the data-plane process over
+// its control socket. It routes nothing itself; traffictest judges it.
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/traffic"
+)
+
+// callTimeout bounds one Apply or State, a slow disk under the data plane included.
+const callTimeout = 10 * time.Second
+
+// silence is how long a stream of counts may say nothing; the data plane sends
+// something each second.
+const silence = 5 * time.Second
+
+// Driver speaks to one data plane.
+type Driver struct {
+	socket string
+	client *http.Client
+}
+
+// New returns the driver of the data plane whose control socket is at path. It
+// connects when it is first used, and again whenever the data plane was restarted.
+func New(socket string) *Driver {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
+	}
+	return &Driver{socket: socket, client: &http.Client{Transport: &http.Transport{DialContext: dial, DisableCompression: true}}}
+}
+
+// Apply puts the whole table in force. A refused table gives a
+// *delivery.FieldError, a stale generation delivery.ErrConflict.
+func (d *Driver) Apply(ctx context.Context, t traffic.Table) error {
+	body, err := json.Marshal(t)
+	if err != nil {
+		return fmt.Errorf("proxy: %w", err)
+	}
+	ctx, stop := context.WithTimeout(ctx, callTimeout)
+	defer stop()
+	res, err := d.do(ctx, http.MethodPut, "/v1/table", body)
+	if err != nil {
+		return err
+	}
+	return res.Body.Close()
+}
+
+// State returns what is in force now.
+func (d *Driver) State(ctx context.Context) (traffic.State, error) {
+	ctx, stop := context.WithTimeout(ctx, callTimeout)
+	defer stop()
+	res, err := d.do(ctx, http.MethodGet, "/v1/state", nil)
+	if err != nil {
+		return traffic.State{}, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	var s traffic.State
+	if err := json.NewDecoder(res.Body).Decode(&s); err != nil {
+		return traffic.State{}, fmt.Errorf("proxy: state: %w", err)
+	}
+	return s, nil
+}
+
+// Watch streams frames until ctx ends, which gives its error, or the data plane
+// goes away or falls silent for 5 s.
+func (d *Driver) Watch(ctx context.Context, since int64, frame func(traffic.Frame)) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	quiet := time.AfterFunc(silence, func() { stop(errSilent) })
+	defer quiet.Stop()
+	res, err := d.do(ctx, http.MethodGet, "/v1/stats?since="+url.QueryEscape(strconv.FormatInt(since, 10)), nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	dec := json.NewDecoder(res.Body)
+	for {
+		var f traffic.Frame
+		if err := dec.Decode(&f); err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				return fmt.Errorf("proxy: counts: %w", cause)
+			}
+			return fmt.Errorf("proxy: counts: the data plane went away: %w", err)
+		}
+		quiet.Stop()
+		frame(f)
+		quiet.Reset(silence)
+	}
+}
+
+var errSilent = errors.New("the data plane sends nothing any more")
+
+func (d *Driver) do(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://proxy"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
+	res, err := d.client.Do(req)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		} else if inner := new(url.Error); errors.As(err, &inner) {
+			err = inner.Err
+		}
+		return nil, fmt.Errorf("proxy: the data plane at %s does not answer (is slipway proxy running?): %w", d.socket, err)
+	}
+	if res.StatusCode < 300 {
+		return res, nil
+	}
+	defer func() { _ = res.Body.Close() }()
+	return nil, refusal(res)
+}
+
+// refusal turns a problem answer into the error it stands for.
+func refusal(res *http.Response) error {
+	var p struct {
+		Code   string `json:"code"`
+		Field  string `json:"field"`
+		Detail string `json:"detail"`
+		Hint   string `json:"hint"`
+	}
+	b, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
+	if err != nil || json.Unmarshal(b, &p) != nil || p.Detail == "" {
+		p.Detail = "the data plane answered " + res.Status
+	}
+	switch res.StatusCode {
+	case http.StatusConflict:
+		return fmt.Errorf("proxy: %s: %w", p.Detail, delivery.ErrConflict)
+	case http.StatusUnprocessableEntity, http.StatusBadRequest:
+		return fmt.Errorf("proxy: %w", delivery.InvalidNext(p.Field, p.Detail, p.Hint))
+	}
+	if p.Hint != "" {
+		p.Detail += "; " + p.Hint
+	}
+	return errors.New("proxy: " + p.Detail)
+}
