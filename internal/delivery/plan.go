@@ -48,7 +48,9 @@ type Step struct {
 type Plan struct {
 	Strategy  StrategyKind  `json:"strategy"`
 	Steps     []Step        `json:"steps"`
-	Replicas  int           `json:"replicas"` // instances of the new release when done
+	Replicas  int           `json:"replicas"`        // instances of the new release when done
+	Old       int           `json:"old,omitempty"`   // instances of the stable release before it began, and again after a revert; 0: Replicas
+	Spare     int           `json:"spare,omitempty"` // instances that may be missing while the others carry everything
 	Deadline  time.Duration `json:"deadline"`
 	Soak      time.Duration `json:"soak"`
 	Window    time.Duration `json:"window"`

@@ -146,10 +146,10 @@ func (r Release) CodeDigest() Digest {
 // Difference lists which kinds differ between two releases of a service, code first.
 func Difference(from, to Release) []Kind {
 	var kinds []Kind
-	if from.CodeDigest() != to.CodeDigest() || !sameJSON(from.Run, to.Run) {
+	if from.CodeDigest() != to.CodeDigest() || !Same(from.Run, to.Run) {
 		kinds = append(kinds, Code)
 	}
-	if !sameJSON(from.Config, to.Config) || !sameJSON(from.ConfigIn, to.ConfigIn) {
+	if !Same(from.Config, to.Config) || !Same(from.ConfigIn, to.ConfigIn) {
 		kinds = append(kinds, Config)
 	}
 	for _, k := range []Kind{Flag, Experiment, Schema, Secret} {
@@ -169,7 +169,8 @@ func artifactOf(r Release, k Kind) Artifact {
 	return Artifact{}
 }
 
-func sameJSON(a, b any) bool {
+// Same reports whether a and b are the same plain data.
+func Same(a, b any) bool {
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)
 	return errX == nil && errY == nil && string(x) == string(y)

@@ -58,6 +58,7 @@ type Rollout struct {
 	Version  string    `json:"version"`                // of To
 	Was      string    `json:"from_version,omitempty"` // version of From
 	Plan     Plan      `json:"plan"`
+	Override *Strategy `json:"override,omitempty"` // of its change
 	State    State     `json:"state"`
 	Step     int       `json:"step"`
 	Gen      int64     `json:"generation"`
@@ -83,15 +84,17 @@ type Rollout struct {
 // Idle adds up the time that does not count against a deadline: pauses,
 // approvals, holds by a person.
 type Idle struct {
-	Total time.Duration `json:"total"` // closed idle spans since Mark
+	Total time.Duration `json:"total"` // closed idle spans of this step
 	Since time.Time     `json:"since,omitzero"`
 }
 
-// Progress is the best capacity seen since Since. Flapping is no progress:
-// only a new best moves At.
+// Progress is the best capacity seen in a step, and the clock of its deadline:
+// it runs while capacity is short and stands while nothing is missing or a
+// person is waited for. Flapping is no progress: only a new best starts it afresh.
 type Progress struct {
 	Ready int       `json:"ready"`
-	At    time.Time `json:"at,omitzero"`
+	At    time.Time `json:"at,omitzero"`    // the clock counts from here
+	Still time.Time `json:"still,omitzero"` // the clock stands since then
 }
 
 // Pause says who paused and why.

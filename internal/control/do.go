@@ -1,0 +1,227 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/promotion"
+	"github.com/slipway-cd/slipway/internal/rollout"
+	"github.com/slipway-cd/slipway/internal/store"
+)
+
+// write puts a move into the store: the rollout, what the world shall look
+// like, and a ledger line for each, in one transaction. It writes nothing when
+// nothing differs. Nothing is done that is not written here first.
+func (l *Loop) write(ctx context.Context, v *view, was delivery.Rollout, m rollout.Move) (bool, error) {
+	wants, route := l.differing(v, was, m)
+	same := unchanged(v, was, m.Rollout)
+	if same && len(wants) == 0 && route == nil && m.Stable == nil && m.Hold == nil {
+		return false, nil
+	}
+	err := l.d.Store.Write(ctx, func(tx *store.Tx) error {
+		saved, err := tx.SaveRollout(m.Rollout)
+		if err != nil {
+			return err
+		}
+		if err := appendMove(tx, was, saved, v.now); err != nil {
+			return err
+		}
+		for _, w := range wants {
+			if err := tx.SetWant(w); err != nil {
+				return err
+			}
+			if err := appendIntent(tx, saved, v.now, fmt.Sprintf("run/%s/%d", w.Release, w.Count), wantText(v, w)); err != nil {
+				return err
+			}
+		}
+		if route != nil {
+			if err := tx.SaveRoute(*route); err != nil {
+				return err
+			}
+			if err := appendIntent(tx, saved, v.now, fmt.Sprintf("route/%d", route.Gen), routeText(v, *route)); err != nil {
+				return err
+			}
+		}
+		if m.Stable != nil {
+			if err := tx.SetStable(*m.Stable); err != nil {
+				return err
+			}
+			text := fmt.Sprintf("%s is stable in %s", m.Stable.Version, m.Stable.Env)
+			if err := appendLine(tx, saved, v.now, delivery.EventStable, "stable/"+string(m.Stable.Release), text, m.Stable); err != nil {
+				return err
+			}
+		}
+		if m.Hold != nil {
+			h := *m.Hold
+			return putHold(ctx, tx, &h)
+		}
+		return nil
+	})
+	return err == nil, err
+}
+
+// differing returns what of a move's picture of the world is not written yet.
+func (l *Loop) differing(v *view, r delivery.Rollout, m rollout.Move) ([]delivery.Want, *delivery.Route) {
+	var wants []delivery.Want
+	for _, w := range m.Wants {
+		old, found := v.want(w.Service, w.Env, w.Release)
+		if !found && w.Count == 0 || found && old.Count == w.Count && old.Until.Equal(w.Until) {
+			continue
+		}
+		wants = append(wants, w)
+	}
+	if m.Split == nil {
+		return wants, nil
+	}
+	row, found := v.routeRow(r.Env, r.Service)
+	if found && slices.Equal(row.Split, m.Split) && row.Preview == m.Preview {
+		return wants, nil
+	}
+	return wants, &delivery.Route{
+		Service: r.Service, Env: r.Env, Gen: row.Gen + 1, Split: m.Split, Preview: m.Preview, Salt: string(r.ID), Acked: row.Acked, At: v.now,
+	}
+}
+
+func (v *view) want(service, env string, id delivery.ReleaseID) (delivery.Want, bool) {
+	i := slices.IndexFunc(v.Wants, func(w delivery.Want) bool { return w.Service == service && w.Env == env && w.Release == id })
+	if i < 0 {
+		return delivery.Want{}, false
+	}
+	return v.Wants[i], true
+}
+
+// unchanged says whether a rollout is as it is stored.
+func unchanged(v *view, was, is delivery.Rollout) bool {
+	for _, r := range v.open {
+		if r.ID == was.ID {
+			was = r // aim may have changed a queued one
+		}
+	}
+	a, errA := json.Marshal(was)
+	b, errB := json.Marshal(is)
+	return errA == nil && errB == nil && string(a) == string(b)
+}
+
+// moveData is what a machine reads of a move.
+type moveData struct {
+	From    delivery.State    `json:"from"`
+	Weight  delivery.Weight   `json:"weight"`
+	Waiting *delivery.Blocker `json:"waiting_on"`
+	Verdict *delivery.Verdict `json:"verdict,omitempty"`
+	Cause   *delivery.Cause   `json:"cause,omitempty"`
+}
+
+func appendMove(tx *store.Tx, was, is delivery.Rollout, now time.Time) error {
+	text := fmt.Sprintf("%s in %s: %s", is.Version, is.Env, is.Reason)
+	if !rollout.Changed(was, is) && is.Waiting != nil {
+		text = fmt.Sprintf("%s in %s waits: %s", is.Version, is.Env, is.Waiting.What)
+	}
+	d := moveData{From: was.State, Waiting: is.Waiting}
+	if s, ok := is.At(); ok {
+		d.Weight = s.Weight
+	}
+	if is.State != was.State || is.Step != was.Step {
+		d.Verdict = is.Verdict
+	}
+	if is.Cause.Kind != "" {
+		d.Cause = &is.Cause
+	}
+	return appendLine(tx, is, now, delivery.EventMoved, "move", text, d)
+}
+
+func appendIntent(tx *store.Tx, r delivery.Rollout, now time.Time, key, text string) error {
+	return appendLine(tx, r, now, delivery.EventIntent, key, text, nil)
+}
+
+// appendLine writes one line whose key holds the rollout's generation, so that
+// writing it again is writing it once.
+func appendLine(tx *store.Tx, r delivery.Rollout, now time.Time, kind delivery.EventKind, key, text string, data any) error {
+	e := delivery.Event{
+		At: now, Kind: kind, Change: r.Change, Rollout: r.ID, Service: r.Service, Env: r.Env,
+		Key: fmt.Sprintf("%s/%d/%s", r.ID, r.Gen, key), State: r.State, Step: r.Step, By: "slipway", Text: text,
+	}
+	if data != nil {
+		doc, err := json.Marshal(data)
+		if err != nil {
+			return fmt.Errorf("control: event data: %w", err)
+		}
+		e.Data = doc
+	}
+	_, err := tx.Append(e)
+	return err
+}
+
+func wantText(v *view, w delivery.Want) string {
+	text := fmt.Sprintf("run %d of %s in %s", w.Count, v.version(w.Release), w.Env)
+	if !w.Until.IsZero() {
+		text += ", warm until " + w.Until.Format(time.TimeOnly)
+	}
+	return text
+}
+
+func routeText(v *view, r delivery.Route) string {
+	text := "route " + r.Service + " in " + r.Env + ":"
+	for _, s := range r.Split {
+		text += " " + v.version(s.Release) + " " + s.Weight.String()
+	}
+	if r.Preview != "" {
+		text += ", preview " + v.version(r.Preview)
+	}
+	return text
+}
+
+func (v *view) version(id delivery.ReleaseID) string {
+	if rel, ok := v.Releases[id]; ok {
+		return rel.Version
+	}
+	return string(id)
+}
+
+// propose queues what may be promoted by itself.
+func (l *Loop) propose(ctx context.Context, v *view) (bool, error) {
+	l.mu.Lock()
+	w := l.live.world
+	l.mu.Unlock()
+	for _, c := range promotion.Proposals(w) {
+		err := l.d.Store.Write(ctx, func(tx *store.Tx) error {
+			_, err := l.promote(ctx, tx, c, "slipway", "")
+			return err
+		})
+		if err != nil {
+			return false, fmt.Errorf("control: promote %s %s to %s: %w", c.Service, c.Version, c.Env, err)
+		}
+		return true, nil // the world has changed: look again before the next
+	}
+	return false, nil
+}
+
+// expire lets go of warm instances whose time has come.
+func (l *Loop) expire(ctx context.Context, v *view) (bool, error) {
+	wrote := false
+	for _, w := range v.Wants {
+		if w.Until.IsZero() || v.now.Before(w.Until) {
+			continue
+		}
+		w.Count = 0
+		err := l.d.Store.Write(ctx, func(tx *store.Tx) error {
+			if err := tx.SetWant(w); err != nil {
+				return err
+			}
+			_, err := tx.Append(delivery.Event{
+				At: v.now, Kind: delivery.EventIntent, Change: w.Change, Service: w.Service, Env: w.Env, By: "slipway",
+				Key:  fmt.Sprintf("cold/%s/%s/%s/%d", w.Env, w.Service, w.Release, w.Until.UnixMicro()),
+				Text: fmt.Sprintf("rollback window of %s in %s is over", v.version(w.Release), w.Env),
+			})
+			return err
+		})
+		if err != nil {
+			return wrote, fmt.Errorf("control: let go of %s: %w", w.Release, err)
+		}
+		wrote = true
+	}
+	return wrote, nil
+}

@@ -1,0 +1,73 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/store"
+)
+
+// SetProject puts a project in force. It answers whether anything changed.
+// A service that disappears from the file is stopped; its history stays.
+func (l *Loop) SetProject(ctx context.Context, p delivery.Project, src []byte, by string) (bool, error) {
+	changed := false
+	err := l.d.Store.Write(ctx, func(tx *store.Tx) error {
+		was, old, err := tx.Project(ctx)
+		if err != nil && !errors.Is(err, delivery.ErrNotFound) {
+			return err
+		}
+		if err == nil && bytes.Equal(old, src) && was.Name == p.Name && delivery.Same(was, p) {
+			return nil
+		}
+		if err == nil && was.Name != p.Name {
+			return delivery.InvalidNext("project", fmt.Sprintf("this state belongs to project %q, not to %q", was.Name, p.Name), "slipway up --state ANOTHER-FOLDER")
+		}
+		open, err := tx.Rollouts(ctx, store.RolloutQuery{Open: true})
+		if err != nil {
+			return err
+		}
+		for _, r := range open {
+			svc, ok := p.Service(r.Service)
+			if _, there := svc.In[r.Env]; !ok || !there {
+				return delivery.InvalidNext("services."+r.Service, fmt.Sprintf("change #%d is under way in %s, so it cannot be taken out of the file now", r.Change, r.Env), fmt.Sprintf("slipway abort %d", r.Change))
+			}
+		}
+		changed = true
+		if err := tx.SaveProject(p, src); err != nil {
+			return err
+		}
+		_, err = tx.Append(delivery.Event{At: stamp(), Kind: delivery.EventProject, By: by, Text: fmt.Sprintf("project %s: %d services, %d environments", p.Name, len(p.Services), len(p.Environments))})
+		return err
+	})
+	if err == nil && changed {
+		l.Ring()
+	}
+	return changed, err
+}
+
+// Diff is what differs between two releases of a service.
+type Diff struct {
+	Service string           `json:"service"`
+	From    delivery.Release `json:"from"`
+	To      delivery.Release `json:"to"`
+	Kinds   []delivery.Kind  `json:"kinds"`
+	Config  []Delta          `json:"config"`
+	Run     []Delta          `json:"run"`
+	Files   []FileDelta      `json:"files"`
+}
+
+// Delta is one value that differs.
+type Delta struct {
+	Key  string `json:"key"`
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+// FileDelta is one file that differs.
+type FileDelta struct {
+	Path   string `json:"path"`
+	Change string `json:"change"` // "added", "removed" or "changed"
+}

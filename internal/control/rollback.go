@@ -1,0 +1,133 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/promotion"
+	"github.com/slipway-cd/slipway/internal/store"
+)
+
+// RollbackRequest asks to go back: to the release before, or to a named one.
+type RollbackRequest struct {
+	Service string `json:"service"`
+	Env     string `json:"env,omitempty"` // "": where something is under way, else the last environment
+	To      string `json:"to,omitempty"`  // a version; "": the release before
+	Reason  string `json:"reason,omitempty"`
+	By      string `json:"-"`
+}
+
+// RolledBack says what a rollback began.
+type RolledBack struct {
+	Rollout delivery.Rollout `json:"rollout"`
+	Change  *delivery.Change `json:"change"`  // nil when a rollout under way was aborted
+	Aborted bool             `json:"aborted"` // a rollout under way goes back
+	Hold    *delivery.Hold   `json:"hold"`    // on the release that is left
+}
+
+// Rollback goes back. What is under way is aborted; otherwise the release
+// before takes over again, with all that was in it: code and configuration.
+func (l *Loop) Rollback(ctx context.Context, q RollbackRequest) (RolledBack, error) {
+	if q.To == "" {
+		r, err := l.Ask(ctx, delivery.AskAbort, Request{Service: q.Service, Env: q.Env, Reason: q.Reason, By: q.By})
+		if err == nil {
+			return RolledBack{Rollout: r, Aborted: true}, nil
+		}
+		if no := (*delivery.Refusal)(nil); !errors.As(err, &no) || no.Code != delivery.CodeNotInFlight {
+			return RolledBack{}, err
+		}
+	}
+	var out RolledBack
+	err := l.d.Store.Write(ctx, func(tx *store.Tx) error {
+		var err error
+		out, err = l.rollback(ctx, tx, q)
+		return err
+	})
+	if err != nil {
+		return RolledBack{}, err
+	}
+	l.Ring()
+	return out, nil
+}
+
+func (l *Loop) rollback(ctx context.Context, tx *store.Tx, q RollbackRequest) (RolledBack, error) {
+	p, _, err := tx.Project(ctx)
+	if err != nil {
+		return RolledBack{}, err
+	}
+	w, err := l.worldIn(ctx, tx, p)
+	if err != nil {
+		return RolledBack{}, err
+	}
+	if _, _, err := names(p, q.Service, q.Env); err != nil {
+		return RolledBack{}, err
+	}
+	env := cmp.Or(q.Env, p.Environments[len(p.Environments)-1].Name)
+	st, ok := w.Stable(q.Service, env)
+	if !ok {
+		return RolledBack{}, &delivery.Refusal{Code: delivery.CodeNoRollbackTarget, Field: "service", Why: q.Service + " has never been deployed in " + env, Next: "slipway deploy " + q.Service}
+	}
+	rel, err := l.target(ctx, tx, w, st, q)
+	if err != nil {
+		return RolledBack{}, err
+	}
+	here, err := tx.Release(ctx, st.Release)
+	if err != nil {
+		return RolledBack{}, err
+	}
+	why := cmp.Or(q.Reason, "rolled back by "+q.By)
+	hold := delivery.Hold{Kind: delivery.Quarantine, Service: q.Service, Release: st.Release, Version: st.Version, Why: why, By: q.By, Change: st.Change, At: w.Now}
+	if err := putHold(ctx, tx, &hold); err != nil {
+		return RolledBack{}, err
+	}
+	kinds := delivery.Difference(here, rel)
+	if len(kinds) == 0 {
+		kinds = []delivery.Kind{delivery.Code}
+	}
+	change := delivery.Change{
+		Kind: kinds[0], Kinds: kinds, Origin: delivery.OriginRollback, Only: env, Reason: why, By: q.By, Submitted: w.Now,
+		Members: []delivery.Member{{Service: q.Service, From: st.Release, To: rel.ID, Version: rel.Version}},
+	}
+	done, err := l.accept(ctx, tx, w, accepted{change: change, release: rel, env: env, only: true, back: true})
+	if err != nil {
+		return RolledBack{}, err
+	}
+	return RolledBack{Rollout: done.Rollouts[0], Change: &done.Change, Hold: &hold}, nil
+}
+
+// target is the release to go back to.
+func (l *Loop) target(ctx context.Context, tx *store.Tx, w promotion.World, st delivery.Stable, q RollbackRequest) (delivery.Release, error) {
+	id := st.Previous
+	if q.To != "" {
+		rel, err := tx.ReleaseNamed(ctx, q.Service, q.To)
+		if errors.Is(err, delivery.ErrNotFound) {
+			return rel, delivery.Unknown(delivery.CodeUnknownVersion, "version of "+q.Service, q.To, nil, "slipway history "+q.Service)
+		}
+		if err != nil {
+			return rel, err
+		}
+		id = rel.ID
+	}
+	switch {
+	case id == "":
+		return delivery.Release{}, &delivery.Refusal{Code: delivery.CodeNoRollbackTarget, Field: "service", Why: fmt.Sprintf("%s %s is the first release in %s: there is nothing to go back to", q.Service, st.Version, st.Env), Next: "slipway deploy " + q.Service + " VERSION"}
+	case id == st.Release:
+		return delivery.Release{}, &delivery.Refusal{Code: delivery.CodeNothingToDo, Field: "to", Why: fmt.Sprintf("%s %s is what runs in %s", q.Service, st.Version, st.Env), Next: "slipway history " + q.Service}
+	}
+	rel, err := tx.Release(ctx, id)
+	if err != nil {
+		return rel, err
+	}
+	for _, h := range w.Holds {
+		if h.Kind == delivery.Quarantine && h.Release == id {
+			return rel, &delivery.Refusal{Code: delivery.CodeQuarantined, Field: "to", Why: fmt.Sprintf("the release before, %s, is on hold too: %s", rel.Version, h.Why), Who: "anyone with access", Next: "slipway rollback " + q.Service + " --to VERSION, or " + h.Lift()}
+		}
+	}
+	if !l.d.Artifacts.Has(rel.CodeDigest()) {
+		return rel, &delivery.Refusal{Code: delivery.CodeNoRollbackTarget, Field: "to", Why: "the files of " + rel.Version + " are no longer kept", Next: "slipway deploy " + q.Service + " " + rel.Version + " --from PATH"}
+	}
+	return rel, nil
+}

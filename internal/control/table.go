@@ -1,0 +1,144 @@
+package control
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/traffic"
+	"github.com/slipway-cd/slipway/internal/workload"
+)
+
+// table builds all that the data plane routes by: one listener an environment,
+// one an edge, one route a service and environment.
+func (l *Loop) table(v *view, edges map[string]int, wanted map[workload.ID]workload.Spec) traffic.Table {
+	var t traffic.Table
+	for _, env := range v.Project.Environments {
+		t.Listeners = append(t.Listeners, traffic.Listener{Name: env.Name, Addr: env.Listen, Env: env.Name})
+		for _, svc := range v.Project.Services {
+			t.Routes = append(t.Routes, v.tableRoute(env.Name, svc, wanted))
+		}
+	}
+	each(v.Project, func(env, caller, callee string) {
+		name := edgeName(env, caller, callee)
+		t.Listeners = append(t.Listeners, traffic.Listener{
+			Name: name, Addr: "127.0.0.1:" + strconv.Itoa(edges[name]), Env: env, Caller: caller, Only: routeName(env, callee),
+		})
+	})
+	return t
+}
+
+func (v *view) tableRoute(env string, svc delivery.Service, wanted map[workload.ID]workload.Spec) traffic.Route {
+	r := traffic.Route{
+		Name: routeName(env, svc.Name), Env: env, Service: svc.Name, Paths: svc.Public.Paths,
+		Hosts: append([]string{svc.Name + ".localhost"}, svc.Public.Hosts...),
+	}
+	row, ok := v.routeRow(env, svc.Name)
+	if !ok {
+		return r
+	}
+	r.Gen, r.Salt, r.Preview = row.Gen, row.Salt, row.Preview
+	for _, share := range row.Split {
+		rel, known := v.Releases[share.Release]
+		if !known {
+			continue
+		}
+		pool := traffic.Pool{Release: rel.ID, Version: rel.Version, Weight: share.Weight, Check: check(rel.Run.Health)}
+		for _, s := range v.statuses {
+			if _, ok := wanted[s.Spec.ID]; ok && s.Spec.Env == env && s.Spec.Service == svc.Name && s.Spec.Release == rel.ID && v.eligible(s) {
+				pool.Endpoints = append(pool.Endpoints, traffic.Endpoint{ID: string(s.Spec.ID), Addr: s.Addr})
+			}
+		}
+		slices.SortFunc(pool.Endpoints, func(a, b traffic.Endpoint) int { return strings.Compare(a.ID, b.ID) })
+		r.Pools = append(r.Pools, pool)
+	}
+	rescue(r.Pools)
+	return r
+}
+
+// eligible says whether an instance may get requests. One that was ready and is
+// in trouble stays: the data plane checks it itself, and knows sooner.
+func (v *view) eligible(s workload.Status) bool {
+	switch s.Phase {
+	case workload.Ready, workload.Unready:
+		return s.Addr != ""
+	case workload.Starting, workload.Backoff:
+		for _, rs := range v.traffic.Routes {
+			for _, p := range rs.Pools {
+				for _, e := range p.Endpoints {
+					if e.ID == string(s.Spec.ID) && e.Addr == s.Addr {
+						return true
+					}
+				}
+			}
+		}
+		return false
+	case workload.Stopping, workload.Stopped:
+		return false
+	}
+	return false
+}
+
+// rescue takes the weight of pools that nobody is in and gives it to the last
+// pool with instances and weight, so that no weight ever points into the void.
+// With nobody anywhere the route is dark, and the data plane says so.
+func rescue(pools []traffic.Pool) {
+	var lost delivery.Weight
+	heir := -1
+	for i, p := range pools {
+		if len(p.Endpoints) == 0 {
+			lost += p.Weight
+			pools[i].Weight = 0
+		} else if p.Weight > 0 {
+			heir = i
+		}
+	}
+	switch {
+	case lost == 0:
+	case heir >= 0:
+		pools[heir].Weight += lost
+	default:
+		for i := range pools {
+			pools[i].Weight = 0
+		}
+	}
+}
+
+// check is how the data plane checks an instance. A command cannot be run from
+// there, so it opens a connection instead; the workload runs the command.
+func check(h delivery.Health) traffic.Check {
+	return traffic.Check{HTTP: h.HTTP, Interval: h.Interval, Timeout: h.Timeout, Rise: h.Rise, Fall: h.Fall}
+}
+
+// sameTable compares all but the generation.
+func sameTable(a, b traffic.Table) bool {
+	a.Generation, b.Generation = 0, 0
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && string(x) == string(y)
+}
+
+// The range of edge ports: below what the kernel gives to outgoing connections.
+const firstEdge, lastEdge = 20000, 29999
+
+// freePort picks a port that is not taken here and that nobody listens on.
+func freePort(taken map[int]bool) (int, error) {
+	for port := firstEdge; port <= lastEdge; port++ {
+		if taken[port] {
+			continue
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
+			return 0, err
+		}
+		return port, nil
+	}
+	return 0, fmt.Errorf("no free port from %d to %d", firstEdge, lastEdge)
+}
