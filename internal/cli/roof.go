@@ -1,0 +1,72 @@
+package cli
+
+import (
+	"context"
+	"io"
+)
+
+// Roof is what only the top of the house can do: run the processes themselves.
+// Main gets it from package app, so that commands import nothing above them.
+type Roof struct {
+	Server    func(ctx context.Context, o ServerOptions) error
+	Proxy     func(ctx context.Context, o ProxyOptions) error
+	Shim      func(ctx context.Context, args []string) int
+	Up        func(ctx context.Context, o UpOptions) (UpReport, error)
+	Down      func(ctx context.Context, o DownOptions) (DownReport, error)
+	Demo      func(ctx context.Context, o DemoOptions) (int, error) // exit code
+	DemoServe func(ctx context.Context, name string) error
+	Version   string
+}
+
+// ServerOptions is how the control plane is run in the foreground.
+type ServerOptions struct {
+	State       string // folder
+	Addr        string // host:port of the API; "" is 127.0.0.1:7500
+	AllowRemote bool   // listen on another address than loopback without TLS
+	TLSCert     string // file; with TLSKey another address is allowed
+	TLSKey      string
+	Log         io.Writer
+}
+
+// ProxyOptions is how the data plane is run in the foreground.
+type ProxyOptions struct {
+	State string
+	Log   io.Writer
+}
+
+// UpOptions is how both processes are started in the background.
+type UpOptions struct {
+	State string
+	Addr  string
+}
+
+// UpReport says what runs after Up.
+type UpReport struct {
+	State     string `json:"state"`
+	URL       string `json:"url"`
+	ServerPID int    `json:"server_pid"`
+	ProxyPID  int    `json:"proxy_pid"`
+	Started   bool   `json:"started"` // false: both ran already
+}
+
+// DownOptions is how everything is stopped.
+type DownOptions struct {
+	State         string
+	KeepInstances bool // stop the server only; the data plane and the instances go on
+}
+
+// DownReport says what was stopped.
+type DownReport struct {
+	Server    bool `json:"server"`
+	Proxy     bool `json:"proxy"`
+	Instances int  `json:"instances"`
+}
+
+// DemoOptions is how the sample system is run.
+type DemoOptions struct {
+	Dir            string // folder for its files and state; "" is a temporary one
+	Tour           bool   // run the story by itself, then end
+	Fast           bool   // shorter holds
+	JSON           bool   // the summary as JSON
+	Stdout, Stderr io.Writer
+}
