@@ -87,3 +87,12 @@ func TestBad(t *testing.T) {
 		})
 	}
 }
+
+// quoteJSON writes s as JSON text, which is YAML too.
+func quoteJSON(s string) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}

@@ -220,6 +220,6 @@ func (v *command) read(d *decoder, path string, n *node) {
 func (command) JSONSchema() *jsonschema.Schema {
 	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{
 		{Type: "string", MinLength: new(uint64(1))},
-		{Type: "array", MinItems: new(uint64(1)), Items: &jsonschema.Schema{Type: "string"}},
+		{Type: "array", MinItems: new(uint64(1)), Items: setting("").JSONSchema()},
 	}}
 }
