@@ -231,15 +231,21 @@ func testHeaders(t *testing.T, service string, w way) {
 // A request in flight when the end is asked for gets its answer, nothing new is
 // let in, and the end is a clean one.
 func testDrains(t *testing.T, service string, w way) {
-	late := Behaviour{Version: "v1", DelayMS: 1500, DelayShare: 1}
+	late := Behaviour{Version: "v1", DelayMS: 800, DelayShare: 1}
 	i := start(t, service, w, late, calleesOf(t, service, nil)...)
 	client := newClient(t)
 	method, path, body := op(service)
 	answered := make(chan got, 1)
-	go func() { answered <- do(t, client, method, i.url+path, body) }()
-	eventually(t, "the request is in flight", func() bool {
-		return do(t, client, "GET", i.url+"/healthz", "").body["in_flight"] == 1.0
-	})
+	for flying := false; !flying; {
+		go func() { answered <- do(t, client, method, i.url+path, body) }()
+		eventually(t, "the request is in flight, or over before it was seen", func() bool {
+			flying = do(t, client, "GET", i.url+"/healthz", "").body["in_flight"] == 1.0
+			return flying || len(answered) > 0
+		})
+		if !flying {
+			<-answered
+		}
+	}
 	if err := i.stop(); err != nil {
 		t.Errorf("ended with %v", err)
 	}

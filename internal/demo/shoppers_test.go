@@ -86,9 +86,9 @@ func TestShoppersAreSessions(t *testing.T) {
 		_, _ = w.Write([]byte(`{"service": "shop", "version": "v1"}`))
 	}))
 	t.Cleanup(srv.Close)
-	s := &Shoppers{URL: srv.URL, Rate: 400}
+	s := &Shoppers{URL: srv.URL, Rate: 500}
 	stop := run(t, s)
-	eventually(t, "shoppers come back", func() bool { return s.Snapshot().Requests >= 3000 })
+	eventually(t, "shoppers come back", func() bool { return s.Snapshot().Requests >= 1500 })
 	stop()
 	c := s.Snapshot()
 	mu.Lock()

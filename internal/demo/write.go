@@ -30,6 +30,9 @@ const ProjectFile = "slipway.yaml"
 // basePort is the first port of the demo when Options says none.
 const basePort = 7500
 
+// fastRate is the shoppers' requests a second in prod when Options.Fast is set.
+const fastRate = 120
+
 // Options says how the demo project is written.
 type Options struct {
 	Self string       // absolute path of the slipway binary, which holds the Go programs
@@ -55,11 +58,15 @@ func (o Options) Places() []Place {
 	if port == 0 {
 		port = basePort
 	}
+	busy := float64(defaultRate)
+	if o.Fast {
+		busy = fastRate // the judge counts requests, not seconds
+	}
 	at := func(offset int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port+offset)) }
 	return []Place{
 		{Env: "dev", Addr: at(60), Rate: 5},
 		{Env: "staging", Addr: at(70), Rate: 10},
-		{Env: "prod", Addr: at(80), Rate: defaultRate},
+		{Env: "prod", Addr: at(80), Rate: busy},
 	}
 }
 
@@ -128,22 +135,47 @@ func (o Options) command(service string) []string {
 type step struct {
 	Weight int
 	Hold   time.Duration
+	Proven bool
+}
+
+// pace is what Fast shortens.
+type pace struct {
+	Steps                      []step // in prod
+	Quick, Soak, Window, Probe time.Duration
+}
+
+func (o Options) pace() pace {
+	if o.Fast {
+		return pace{
+			Steps: []step{{5, 2 * time.Second, false}, {25, 2 * time.Second, false}, {50, 2 * time.Second, true}, {100, time.Second, false}},
+			Quick: time.Second, Soak: 2 * time.Second, Window: time.Minute, Probe: 200 * time.Millisecond,
+		}
+	}
+	return pace{
+		Steps: []step{{5, 15 * time.Second, false}, {25, 25 * time.Second, false}, {50, 25 * time.Second, true}, {100, 5 * time.Second, false}},
+		Quick: 5 * time.Second, Soak: 15 * time.Second, Window: 10 * time.Minute, Probe: 500 * time.Millisecond,
+	}
 }
 
 func (o Options) project() ([]byte, error) {
-	hold, soak, window := 20*time.Second, 15*time.Second, 10*time.Minute
-	if o.Fast {
-		hold, soak, window = 2*time.Second, 2*time.Second, time.Minute
-	}
 	t, err := template.New(ProjectFile).Parse(projectText)
 	if err != nil {
 		return nil, err
 	}
+	type place struct {
+		Place
+		Quick bool // prod alone takes its time
+	}
+	var places []place
+	for _, p := range o.Places() {
+		places = append(places, place{p, p.Env != "prod"})
+	}
 	var b bytes.Buffer
-	err = t.Execute(&b, map[string]any{
-		"Places": o.Places(), "Services": o.members(), "Soak": soak, "Window": window,
-		"Steps": []step{{5, hold}, {25, hold}, {50, hold}, {100, 0}},
-	})
+	err = t.Execute(&b, struct {
+		pace
+		Places   []place
+		Services []member
+	}{o.pace(), places, o.members()})
 	return b.Bytes(), err
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/manifest"
 )
 
 // tree lists the files under dir, with what is in them.
@@ -73,6 +74,72 @@ func TestWrite(t *testing.T) {
 				t.Errorf("%d files the second time, %d the first", len(second), len(first))
 			}
 		})
+	}
+}
+
+// What Write writes is a project that Slipway reads, with the values the tour counts on.
+func TestProjectIsRead(t *testing.T) {
+	for _, fast := range []bool{false, true} {
+		dir := t.TempDir()
+		o := Options{Self: `/opt/slip "way"/slipway`, Have: everything, Port: 8100, Fast: fast}
+		if err := Write(dir, o); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(filepath.Join(dir, ProjectFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, _, err := manifest.Parse(ProjectFile, text, dir)
+		if err != nil {
+			t.Fatalf("%v\nin\n%s", err, text)
+		}
+		if p.Name != "harbor" || !slices.Equal(p.EnvironmentNames(), []string{"dev", "staging", "prod"}) {
+			t.Errorf("project %s with %v", p.Name, p.EnvironmentNames())
+		}
+		for i, e := range p.Environments {
+			if e.Listen != o.Places()[i].Addr || e.Name != o.Places()[i].Env || e.Promote != delivery.Auto {
+				t.Errorf("environment %+v, want %+v and auto", e, o.Places()[i])
+			}
+		}
+		commands := map[string][]string{
+			"shop": {o.Self, "demo", "serve", "shop"}, "cart": {o.Self, "demo", "serve", "cart"}, "payment": {o.Self, "demo", "serve", "payment"},
+			"catalog": {"/usr/bin/node", "server.js"}, "pricing": {"/usr/bin/python3", "main.py"},
+		}
+		if len(p.Services) != len(commands) {
+			t.Errorf("services %v", p.ServiceNames())
+		}
+		for _, s := range p.Services {
+			var needs []string
+			for _, n := range s.Run.Needs {
+				needs = append(needs, n.Service)
+			}
+			if d, err := define(s.Name); err != nil || !slices.Equal(needs, d.needs) {
+				t.Errorf("%s needs %v, want %v (%v)", s.Name, needs, d.needs, err)
+			}
+			if !slices.Equal(s.Run.Command, commands[s.Name]) || s.Run.Health.HTTP != "/healthz" || s.Versions != filepath.Join(dir, s.Name) {
+				t.Errorf("%s = %+v in %s", s.Name, s.Run, s.Versions)
+			}
+			if public := len(s.Public.Paths) > 0; public != (s.Name == "shop") {
+				t.Errorf("%s is public at %v", s.Name, s.Public.Paths)
+			}
+			for env, in := range s.In {
+				weights := []delivery.Weight{}
+				for _, step := range in.Strategy.Steps {
+					weights = append(weights, step.Weight)
+				}
+				want := []delivery.Weight{delivery.Full}
+				if env == "prod" {
+					want = []delivery.Weight{delivery.Percent(5), delivery.Percent(25), delivery.Percent(50), delivery.Full}
+				}
+				if in.Strategy.Kind != delivery.Canary || in.Replicas != 1 || !slices.Equal(weights, want) {
+					t.Errorf("%s in %s: %d instances, %s %v, want %v", s.Name, env, in.Replicas, in.Strategy.Kind, weights, want)
+				}
+			}
+		}
+		payment, _ := p.Service("payment")
+		if payment.Config["BANK_TIMEOUT_MS"] != "800" {
+			t.Errorf("payment's configuration: %v", payment.Config)
+		}
 	}
 }
 
