@@ -45,7 +45,8 @@ func (e *errorTest) observe(p pair, limit float64) {
 			}
 		}
 		e.against.close()
-		e.promote.win(0, e.proof.logE(p, sb, sb))
+		s := expected(e.proof, sb)
+		e.promote.win(0, e.proof.logE(p, s, s))
 		e.promote.close()
 		for i := range e.bounds {
 			e.bounds[i].observe(p, sb, limit)
@@ -55,9 +56,16 @@ func (e *errorTest) observe(p pair, limit float64) {
 	e.stable.add(p.nb, p.xb)
 }
 
+// expected returns the share of errors that the promotion test expects of both
+// arms. It stays where the border is below 1: when stable is worse than that,
+// hardly any canary is unacceptable, and a fix must be able to pass.
+func expected(proof line, sb float64) float64 {
+	return min(sb, max((0.98-proof.a)/proof.r, least))
+}
+
 // remaining returns about how many more canary units prove a healthy canary.
 func (e *errorTest) remaining(passAt float64) float64 {
-	sb := e.stable.predict()
+	sb := expected(e.proof, e.stable.predict())
 	nb, nc := e.seen.typical()
 	return unitsFor(math.Log(passAt)-e.promote.evidence(), e.proof.growth(nb, nc, sb, sb), nc)
 }

@@ -18,8 +18,8 @@ func NeededUnits(p delivery.JudgePolicy, baseRate float64) int {
 		return math.MaxInt32
 	}
 	nats := math.Log(1/p.Beta) + math.Ln2
-	sb := inside(baseRate)
 	errors := line{p.PromoteErrorRatio, p.PromoteErrorAdd}
+	sb := expected(errors, inside(baseRate))
 	need := unitsFor(nats, errors.growth(9, 1, sb, sb), 1)
 	const shape, z99 = 0.8, 2.3263478740408408
 	slower := inside(math.Erfc((z99+math.Log1p(p.PromoteLatency)/shape)/math.Sqrt2) / 2)

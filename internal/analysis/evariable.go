@@ -23,14 +23,22 @@ func (l line) at(p float64) float64 { return l.r*p + l.a }
 // whatever the block sizes (Turner and Grünwald, arXiv 2203.09785): log E[S] is
 // concave in the point, 0 at q, and its gradient there points out of the
 // half-plane. The alternative must lie strictly inside the unit square and off
-// the half-plane; a block without one of the arms says nothing and returns 0.
+// the half-plane. A block without one of the arms says nothing and returns 0;
+// so does one whose q cannot be told from 1 in a float64, which is known before
+// its outcomes are.
 func (l line) logE(p pair, sb, sc float64) float64 {
 	if p.nb == 0 || p.nc == 0 {
 		return 0
 	}
 	qb, qc := l.project(p.nb, p.nc, sb, sc)
+	if max(qb, qc) > nearlyOne {
+		return 0
+	}
 	return logRatio(p.xb, p.nb-p.xb, sb, qb) + logRatio(p.xc, p.nc-p.xc, sc, qc)
 }
+
+// nearlyOne is where 1-q has lost too many digits.
+const nearlyOne = 1 - 1e-12
 
 // growth returns the expected logE of a block of nb and nc units if (sb, sc) is the truth.
 func (l line) growth(nb, nc, sb, sc float64) float64 {
@@ -78,8 +86,9 @@ func (a arm) pull(q float64) (d, dd float64) {
 // one.n KL(one.s||u) + two.n KL(two.s||k u + c), for k > 0 and 0 <= c < 1. The
 // objective is convex, so its derivative has one root, between the places where
 // either term alone vanishes. Newton's steps are kept inside the bracket and
-// replaced by a bisection when they do not pay; the search ends when no float64
-// is left between the ends. Anything less exact breaks E[S] <= 1.
+// replaced by a bisection when they do not pay; the search ends when a step no
+// longer moves u, or no float64 is left between the ends. Anything less exact
+// breaks E[S] <= 1.
 func nearest(one, two arm, k, c float64) float64 {
 	t := (two.s - c) / k
 	lo, hi := max(min(one.s, t), 0), max(one.s, t)
@@ -110,6 +119,9 @@ func nearest(one, two arm, k, c float64) float64 {
 			return u
 		}
 		next := u - g/dg
+		if next == u {
+			return u
+		}
 		if !(next > lo && next < hi) || math.Abs(g) > last/2 {
 			next = lo + (hi-lo)/2
 			last = math.Inf(1)

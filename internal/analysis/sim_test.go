@@ -84,34 +84,6 @@ func (s service) baseline(r *rand.Rand) Arm {
 	return s.arm(r, poisson(r, s.rps*60), pb, false)
 }
 
-func TestSmoke(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
-	s := service{rps: 500,
-		errors:  func(int) (float64, float64) { return .005, .05 },
-		latency: func(r *rand.Rand, c bool) float64 { return 0.05 * math.Exp(.8*r.NormFloat64()) },
-	}
-	for _, bad := range []float64{.005, .05} {
-		s.errors = func(int) (float64, float64) { return .005, bad }
-		j := New(delivery.JudgePolicy{}, s.baseline(r))
-		for i := range 300 {
-			if err := j.Observe(s.block(r, i)); err != nil {
-				t.Fatal(err)
-			}
-			v := j.Verdict()
-			if i < 4 || i%20 == 0 || v.Outcome != delivery.Inconclusive {
-				t.Log(i, v.Outcome, v.Sentence)
-				for _, c := range v.Checks {
-					t.Log("     ", c.Outcome, c.Against, c.For, c.Sentence)
-				}
-			}
-			if v.Outcome == delivery.Pass || v.Outcome == delivery.Fail {
-				break
-			}
-		}
-	}
-	t.Log(NeededUnits(delivery.JudgePolicy{}, .001), NeededUnits(delivery.JudgePolicy{}, .01))
-}
-
 func BenchmarkObserve(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 2))
 	s := service{rps: 500,

@@ -114,7 +114,7 @@ func bare(share float64) string {
 	return short(share*100, 3)
 }
 
-func percent(share float64) string { return short(share*100, 2) + " %" }
+func percent(share float64) string { return bare(share) + " %" }
 func points(share float64) string  { return bare(share) + " points" }
 func factor(v float64) string      { return short(v, 3) + " times that" }
 
