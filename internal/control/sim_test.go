@@ -1,0 +1,422 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/slipway-cd/slipway/internal/analysis"
+	"github.com/slipway-cd/slipway/internal/artifact"
+	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/store"
+	"github.com/slipway-cd/slipway/internal/traffic"
+	"github.com/slipway-cd/slipway/internal/workload"
+)
+
+// behaviour is how the instances of a version behave in the simulated world.
+type behaviour struct {
+	start  time.Duration // until ready
+	fail   float64       // share of requests that fail
+	crash  bool          // never gets ready, exits again and again
+	never  bool          // runs, never gets ready
+	slower float64       // latency factor; 0 is 1
+}
+
+// world is one simulated machine: instances, a data plane and its callers. It
+// outlives the loops that a test starts and kills over it.
+type world struct {
+	t  *testing.T
+	mu sync.Mutex
+
+	versions map[string]behaviour
+	rate     map[string]float64 // route -> requests per second
+
+	instances map[workload.ID]*simInstance
+	bell      chan struct{}
+
+	table    traffic.Table
+	deaf     bool // the data plane does not answer
+	forgets  bool // the next acknowledgement is lost
+	changes  map[string]time.Time
+	blocks   []traffic.Block
+	acks     int
+	stops    []workload.ID
+	violated []string
+	rng      uint64
+}
+
+type simInstance struct {
+	spec     workload.Spec
+	started  time.Time
+	restarts int
+	port     int
+	stopped  bool
+}
+
+func newWorld(t *testing.T) *world {
+	return &world{
+		t: t, versions: map[string]behaviour{}, rate: map[string]float64{}, instances: map[workload.ID]*simInstance{},
+		bell: make(chan struct{}, 1), changes: map[string]time.Time{}, rng: 1,
+	}
+}
+
+func (w *world) ring() {
+	select {
+	case w.bell <- struct{}{}:
+	default:
+	}
+}
+
+// simWorkload is a workload driver over the simulated world.
+type simWorkload struct{ w *world }
+
+func (d simWorkload) Ensure(_ context.Context, s workload.Spec) error {
+	w := d.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if i := w.instances[s.ID]; i != nil && !i.stopped {
+		return nil
+	}
+	w.instances[s.ID] = &simInstance{spec: s, started: time.Now(), port: 10000 + len(w.instances)}
+	w.ring()
+	return nil
+}
+
+func (d simWorkload) Stop(_ context.Context, id workload.ID) error {
+	w := d.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range w.table.Routes {
+		for _, p := range r.Pools {
+			for _, e := range p.Endpoints {
+				if e.ID == string(id) {
+					w.violated = append(w.violated, fmt.Sprintf("%s was stopped while the data plane routes to it", id))
+				}
+			}
+		}
+	}
+	if i := w.instances[id]; i != nil && !i.stopped {
+		i.stopped = true
+		w.stops = append(w.stops, id)
+	}
+	w.ring()
+	return nil
+}
+
+func (d simWorkload) List(context.Context) ([]workload.Status, error) {
+	w := d.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []workload.Status
+	for _, i := range w.instances {
+		b := w.versions[i.spec.Version]
+		s := workload.Status{Spec: i.spec, Phase: workload.Starting, Addr: fmt.Sprintf("127.0.0.1:%d", i.port), Started: i.started, PID: i.port, Restarts: i.restarts}
+		up := time.Since(i.started)
+		switch {
+		case i.stopped:
+			s.Phase = workload.Stopped
+		case b.crash:
+			s.Phase, s.Restarts, s.LastExit = workload.Backoff, int(up/time.Second), "exit status 1"
+			s.Tail = []string{"no such table: orders"}
+		case b.never:
+			s.Probe = "GET /healthz: 503"
+		case up >= b.start:
+			s.Phase = workload.Ready
+		}
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b workload.Status) int { return strings.Compare(string(a.Spec.ID), string(b.Spec.ID)) })
+	return out, nil
+}
+
+func (d simWorkload) Logs(context.Context, workload.LogQuery, func(workload.LogLine) bool) error {
+	return nil
+}
+
+func (d simWorkload) Changed() <-chan struct{} { return d.w.bell }
+
+var errDeaf = errors.New("no answer")
+
+// simTraffic is a traffic driver over the simulated world.
+type simTraffic struct{ w *world }
+
+func (d simTraffic) Apply(_ context.Context, t traffic.Table) error {
+	w := d.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.deaf {
+		return errDeaf
+	}
+	if t.Generation < w.table.Generation {
+		return delivery.ErrConflict
+	}
+	for _, r := range t.Routes {
+		for _, old := range w.table.Routes {
+			if old.Name == r.Name && old.Gen != r.Gen {
+				w.changes[r.Name] = time.Now()
+			}
+		}
+	}
+	w.table = t
+	w.acks++
+	if w.forgets {
+		w.forgets = false
+		return errDeaf
+	}
+	return nil
+}
+
+func (d simTraffic) State(context.Context) (traffic.State, error) {
+	w := d.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.deaf {
+		return traffic.State{}, errDeaf
+	}
+	s := traffic.State{Generation: w.table.Generation, PID: 1}
+	for _, r := range w.table.Routes {
+		rs := traffic.RouteState{Name: r.Name, Gen: r.Gen, Preview: r.Preview}
+		for _, p := range r.Pools {
+			rs.Split = append(rs.Split, delivery.Share{Release: p.Release, Weight: p.Weight})
+			ps := traffic.PoolState{Release: p.Release}
+			for _, e := range p.Endpoints {
+				ok := w.serves(e.ID)
+				if ok {
+					ps.Healthy++
+				}
+				ps.Endpoints = append(ps.Endpoints, traffic.EndpointState{ID: e.ID, Addr: e.Addr, Healthy: ok})
+			}
+			rs.Pools = append(rs.Pools, ps)
+		}
+		s.Routes = append(s.Routes, rs)
+	}
+	for _, l := range w.table.Listeners {
+		s.Listeners = append(s.Listeners, traffic.ListenerState{Name: l.Name, Addr: l.Addr})
+	}
+	return s, nil
+}
+
+func (w *world) serves(id string) bool {
+	i := w.instances[workload.ID(id)]
+	if i == nil || i.stopped {
+		return false
+	}
+	b := w.versions[i.spec.Version]
+	return !b.crash && !b.never && time.Since(i.started) >= b.start
+}
+
+// Watch makes the requests of each second that has passed and pushes them.
+func (d simTraffic) Watch(ctx context.Context, since int64, frame func(traffic.Frame)) error {
+	w := d.w
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	w.mu.Lock()
+	var old []traffic.Block
+	for _, b := range w.blocks {
+		if b.Second >= since {
+			old = append(old, b)
+		}
+	}
+	w.mu.Unlock()
+	frame(traffic.Frame{At: time.Now(), Boot: "sim", Blocks: old})
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		w.mu.Lock()
+		if w.deaf {
+			w.mu.Unlock()
+			return errDeaf
+		}
+		fresh := w.serve(time.Now().Unix() - 1)
+		w.mu.Unlock()
+		frame(traffic.Frame{At: time.Now(), Boot: "sim", Blocks: fresh})
+	}
+}
+
+// serve answers the requests of one second by the table in force, once.
+func (w *world) serve(second int64) []traffic.Block {
+	var out []traffic.Block
+	for _, b := range w.blocks {
+		if b.Second >= second {
+			return nil
+		}
+	}
+	for _, r := range w.table.Routes {
+		rate := w.rate[r.Name]
+		at := w.changes[r.Name].Unix()
+		for _, p := range r.Pools {
+			n := uint64(0)
+			for range int(rate) {
+				if w.roll() < float64(p.Weight)/float64(delivery.Full) {
+					n++
+				}
+			}
+			if n == 0 {
+				continue
+			}
+			b := traffic.Block{Route: r.Name, Release: p.Release, Second: second, Gen: r.Gen, Mixed: at == second || at == second+1, Requests: n, Units: n, Bins: map[int]uint32{}}
+			beh := w.versions[p.Version]
+			for range n {
+				slower := max(beh.slower, 1)
+				b.Bins[analysis.Bin((0.004+0.01*w.roll()*w.roll())*slower)]++
+				if w.roll() < beh.fail || !w.poolServes(p) {
+					b.UnitsBad++
+					b.Server++
+				} else {
+					b.OK++
+				}
+			}
+			out = append(out, b)
+		}
+	}
+	w.blocks = append(w.blocks, out...)
+	return out
+}
+
+func (w *world) poolServes(p traffic.Pool) bool {
+	return slices.ContainsFunc(p.Endpoints, func(e traffic.Endpoint) bool { return w.serves(e.ID) })
+}
+
+// roll is a small generator of its own, so that a run repeats bit for bit.
+func (w *world) roll() float64 {
+	w.rng ^= w.rng << 13
+	w.rng ^= w.rng >> 7
+	w.rng ^= w.rng << 17
+	return float64(w.rng>>11) / (1 << 53)
+}
+
+// house is one life of the control plane over a world. It can be killed and
+// begun again over the same store.
+type house struct {
+	*Loop
+	w    *world
+	dir  string
+	stop func()
+}
+
+func project(envs ...string) delivery.Project {
+	p := delivery.Project{Name: "shop"}
+	svc := delivery.Service{Name: "api", Run: delivery.RunSpec{Command: []string{"./api"}, Health: delivery.Health{HTTP: "/healthz"}, Stop: delivery.Stop{Drain: time.Second, Grace: time.Second}}, In: map[string]delivery.Deployment{}}
+	for i, env := range envs {
+		p.Environments = append(p.Environments, delivery.Environment{Name: env, Listen: fmt.Sprintf("127.0.0.1:%d", 7580-i), Promote: delivery.Auto})
+		svc.In[env] = delivery.Deployment{Replicas: 2, Strategy: canaryStrategy()}
+	}
+	p.Services = []delivery.Service{svc}
+	return p
+}
+
+func canaryStrategy() delivery.Strategy {
+	s := delivery.Strategy{Kind: delivery.Canary, Deadline: 30 * time.Second, Soak: 5 * time.Second, Window: time.Minute, OnSilence: delivery.SilenceWaits, Supersede: delivery.Replace}
+	for _, w := range []int{10, 50, 100} {
+		s.Steps = append(s.Steps, delivery.StepSpec{Weight: delivery.Percent(w), Hold: 3 * time.Second, Proven: w < 100, Max: 10 * time.Minute})
+	}
+	return s
+}
+
+// begin starts a control plane over the world and the files in dir.
+func begin(t *testing.T, w *world, dir string) *house {
+	t.Helper()
+	st, err := store.Open(t.Context(), filepath.Join(dir, "s.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundles, err := artifact.Open(filepath.Join(dir, "bundles"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &house{w: w, dir: dir, Loop: New(Deps{Store: st, Workload: simWorkload{w}, Traffic: traffic.New(simTraffic{w}), Artifacts: bundles, Log: slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelError}))})}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := h.Run(ctx); err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	}()
+	h.stop = sync.OnceFunc(func() {
+		cancel()
+		<-done
+		if err := st.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	t.Cleanup(h.stop)
+	return h
+}
+
+type testLog struct{ t *testing.T }
+
+func (l testLog) Write(p []byte) (int, error) {
+	l.t.Log(strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+// bundle snapshots a tiny program, different for each version.
+func (h *house) bundle(version string) delivery.Digest {
+	h.w.t.Helper()
+	path := filepath.Join(h.w.t.TempDir(), "api")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\necho "+version+"\n"), 0o755); err != nil {
+		h.w.t.Fatal(err)
+	}
+	d, err := h.d.Artifacts.Snapshot(h.w.t.Context(), path)
+	if err != nil {
+		h.w.t.Fatal(err)
+	}
+	return d
+}
+
+func (h *house) deploy(version string) Submitted {
+	h.w.t.Helper()
+	s, err := h.Submit(h.w.t.Context(), Submission{Service: "api", Version: version, Bundle: h.bundle(version), By: "ann"})
+	if err != nil {
+		h.w.t.Fatal(err)
+	}
+	return s
+}
+
+func (h *house) rollout(id delivery.RolloutID) delivery.Rollout {
+	h.w.t.Helper()
+	r, err := h.d.Store.Rollout(h.w.t.Context(), id)
+	if err != nil {
+		h.w.t.Fatal(err)
+	}
+	return r
+}
+
+// stable is the version that is stable in env.
+func (h *house) stable(env string) string {
+	h.w.t.Helper()
+	all, err := h.d.Store.Stables(h.w.t.Context())
+	if err != nil {
+		h.w.t.Fatal(err)
+	}
+	for _, s := range all {
+		if s.Env == env {
+			return s.Version
+		}
+	}
+	return ""
+}
+
+// story prints the ledger when a test fails.
+func (h *house) story() {
+	h.w.t.Helper()
+	events, err := h.d.Store.Events(h.w.t.Context(), store.EventQuery{Limit: 500})
+	if err != nil {
+		h.w.t.Log(err)
+	}
+	for _, e := range events {
+		h.w.t.Logf("%s %-9s %-8s %-10s %s", e.At.Format("15:04:05.000"), e.Kind, e.Rollout, e.State, e.Text)
+	}
+}
