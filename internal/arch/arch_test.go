@@ -25,6 +25,7 @@ var floors = [][]string{
 	{"internal/store", "internal/workload", "internal/traffic", "internal/artifact", "internal/workload/workloadtest", "internal/traffic/traffictest"},
 	{"internal/workload/", "internal/traffic/", "internal/proxy", "internal/proxy/"},
 	{"internal/control"},
+	{"internal/client"},
 	{"internal/server", "internal/cli"},
 	{"internal/app", "internal/demo", "internal/demo/"},
 	{"cmd/"},

@@ -1,0 +1,216 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/slipway-cd/slipway/internal/artifact"
+	"github.com/slipway-cd/slipway/internal/control"
+	"github.com/slipway-cd/slipway/internal/delivery"
+)
+
+// Whole is one change with its rollouts.
+type Whole struct {
+	Change   delivery.Change    `json:"change"`
+	Rollouts []delivery.Rollout `json:"rollouts"`
+	Release  delivery.Release   `json:"release"`
+	Holds    []delivery.Hold    `json:"holds"`
+}
+
+// items is a page of a list.
+type items[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next"`
+}
+
+// Project returns the project in force and the file it came from.
+func (c *Client) Project(ctx context.Context) (delivery.Project, string, error) {
+	var out struct {
+		Project delivery.Project `json:"project"`
+		Source  string           `json:"source"`
+	}
+	err := c.Do(ctx, http.MethodGet, "/project", nil, &out)
+	return out.Project, out.Source, err
+}
+
+// PutProject puts the project of a file in force. dir is the absolute folder of the file.
+func (c *Client) PutProject(ctx context.Context, file, dir string, src []byte) (delivery.Project, bool, error) {
+	var out struct {
+		Project delivery.Project `json:"project"`
+		Changed bool             `json:"changed"`
+	}
+	q := url.Values{"file": {file}, "dir": {dir}}
+	err := c.Send(ctx, Request{Method: http.MethodPut, Path: "/project?" + q.Encode(), Type: "application/yaml", Body: strings.NewReader(string(src))}, &out)
+	return out.Project, out.Changed, err
+}
+
+// Upload packs a folder or file and gives it to the server.
+func (c *Client) Upload(ctx context.Context, path string) (delivery.Digest, error) {
+	r, w := io.Pipe()
+	packed := make(chan error, 1)
+	go func() {
+		err := artifact.Pack(ctx, path, w)
+		packed <- err
+		w.CloseWithError(err)
+	}()
+	var out struct {
+		Digest delivery.Digest `json:"digest"`
+	}
+	err := c.Send(ctx, Request{Method: http.MethodPost, Path: "/bundles", Type: "application/x-tar", Body: r}, &out)
+	err = errors.Join(r.CloseWithError(errors.New("answered early")), err)
+	if packErr := <-packed; packErr != nil && err == nil {
+		err = packErr
+	}
+	return out.Digest, err
+}
+
+// Submit submits a change, once even if it has to be sent again.
+func (c *Client) Submit(ctx context.Context, s control.Submission) (control.Submitted, error) {
+	var out control.Submitted
+	doc, err := json.Marshal(s)
+	if err != nil {
+		return out, fmt.Errorf("client: %w", err)
+	}
+	err = c.Send(ctx, Request{Method: http.MethodPost, Path: "/changes", Type: "application/json", Body: strings.NewReader(string(doc)), Key: rand.Text()}, &out)
+	return out, err
+}
+
+// Change returns one change with its rollouts.
+func (c *Client) Change(ctx context.Context, id delivery.ChangeID) (Whole, error) {
+	var out Whole
+	err := c.Do(ctx, http.MethodGet, fmt.Sprintf("/changes/%d", id), nil, &out)
+	return out, err
+}
+
+// Live returns one rollout with its measurements.
+func (c *Client) Live(ctx context.Context, id delivery.RolloutID) (control.Live, error) {
+	var out control.Live
+	err := c.Do(ctx, http.MethodGet, "/rollouts/"+string(id), nil, &out)
+	return out, err
+}
+
+// Ask asks something of a change under way, or, with q.Service set, of whatever
+// is under way for that service. verb is one of the API's.
+func (c *Client) Ask(ctx context.Context, verb string, q control.Request) (delivery.Rollout, error) {
+	var out delivery.Rollout
+	path := fmt.Sprintf("/changes/%d/%s", q.Change, verb)
+	if q.Service != "" {
+		path = "/services/" + url.PathEscape(q.Service) + "/" + verb
+	}
+	err := c.Do(ctx, http.MethodPost, path, map[string]string{"env": q.Env, "reason": q.Reason}, &out)
+	return out, err
+}
+
+// Promote asks for the next environment, or approves a step that waits.
+func (c *Client) Promote(ctx context.Context, q control.PromoteRequest) (delivery.Rollout, error) {
+	var out delivery.Rollout
+	path := fmt.Sprintf("/changes/%d/promote", q.Change)
+	if q.Service != "" {
+		path = "/services/" + url.PathEscape(q.Service) + "/promote"
+	}
+	err := c.Do(ctx, http.MethodPost, path, map[string]string{"to": q.To, "reason": q.Reason}, &out)
+	return out, err
+}
+
+// Rollback goes back.
+func (c *Client) Rollback(ctx context.Context, q control.RollbackRequest) (control.RolledBack, error) {
+	var out control.RolledBack
+	err := c.Do(ctx, http.MethodPost, "/services/"+url.PathEscape(q.Service)+"/rollback", map[string]string{"env": q.Env, "to": q.To, "reason": q.Reason}, &out)
+	return out, err
+}
+
+// Lift lifts holds.
+func (c *Client) Lift(ctx context.Context, q control.Lift) ([]delivery.Hold, error) {
+	var out items[delivery.Hold]
+	err := c.Do(ctx, http.MethodPost, "/holds/lift", q, &out)
+	return out.Items, err
+}
+
+// Holds lists the active holds.
+func (c *Client) Holds(ctx context.Context) ([]delivery.Hold, error) {
+	var out items[delivery.Hold]
+	err := c.Do(ctx, http.MethodGet, "/holds", nil, &out)
+	return out.Items, err
+}
+
+// Board says what runs where and what can be deployed right now.
+func (c *Client) Board(ctx context.Context) (delivery.Board, error) {
+	var out delivery.Board
+	err := c.Do(ctx, http.MethodGet, "/status", nil, &out)
+	return out, err
+}
+
+// Events calls each for every ledger line after since that matches the query
+// values (change, service), in order and once, until ctx ends or each returns
+// false. A server that goes away is waited for and asked again.
+func (c *Client) Events(ctx context.Context, since int64, query url.Values, each func(delivery.Event) bool) error {
+	lost := time.Time{}
+	for {
+		on, err := c.events(ctx, &since, query, each)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !on:
+			return nil
+		case err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+			lost = time.Time{}
+		case lost.IsZero():
+			lost = time.Now()
+		case time.Since(lost) > PatienceLimit:
+			return err
+		}
+		pause := time.NewTimer(200 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		}
+		pause.Stop()
+		_ = c.Again() // while the server is down there may be nothing to find yet
+	}
+}
+
+// PatienceLimit is how long a lost server is waited for.
+const PatienceLimit = 30 * time.Second
+
+func (c *Client) events(ctx context.Context, since *int64, query url.Values, each func(delivery.Event) bool) (on bool, err error) {
+	q := url.Values{}
+	for k, v := range query {
+		q[k] = v
+	}
+	q.Set("since", strconv.FormatInt(*since, 10))
+	res, err := c.Open(ctx, Request{Method: http.MethodGet, Path: "/events?" + q.Encode(), Accept: "text/event-stream"})
+	if err != nil {
+		return true, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	lines := bufio.NewScanner(res.Body)
+	lines.Buffer(make([]byte, 64<<10), 4<<20)
+	for lines.Scan() {
+		data, ok := strings.CutPrefix(lines.Text(), "data:")
+		if !ok {
+			continue
+		}
+		var e delivery.Event
+		if err := json.Unmarshal([]byte(strings.TrimSpace(data)), &e); err != nil {
+			return true, fmt.Errorf("client: event: %w", err)
+		}
+		if e.Seq <= *since {
+			continue
+		}
+		*since = e.Seq
+		if !each(e) {
+			return false, nil
+		}
+	}
+	return true, lines.Err()
+}
