@@ -163,8 +163,10 @@ func testFails(t *testing.T, service string, w way) {
 	eventually(t, "one line for the failed request", func() bool { return len(i.log.with("request failed")) == 1 })
 	line := i.log.with("request failed")[0]
 	path, _, _ = strings.Cut(path, "?")
-	for key, value := range map[string]any{"service": service, "version": "v9", "level": "ERROR", "method": method,
-		"path": path, "status": 507.0, "error": "no room below deck"} {
+	for key, value := range map[string]any{
+		"service": service, "version": "v9", "level": "ERROR", "method": method,
+		"path": path, "status": 507.0, "error": "no room below deck",
+	} {
 		if line[key] != value {
 			t.Errorf("log line has %s = %v, want %v", key, line[key], value)
 		}

@@ -99,7 +99,9 @@ func Serve(ctx context.Context, name string, env func(string) string, stdout io.
 	if err := srv.Shutdown(limit); err != nil {
 		return fmt.Errorf("demo: drain %s: %w", name, err)
 	}
-	<-ended
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("demo: serve %s: %w", name, err)
+	}
 	s.client.CloseIdleConnections()
 	s.log.Info("drained")
 	return nil
