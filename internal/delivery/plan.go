@@ -68,7 +68,7 @@ func (s Step) String() string {
 		b.WriteString(s.Weight.String())
 	case DoStart:
 		fmt.Fprintf(&b, "start %d", s.New)
-	default:
+	case DoExpand, DoMatch, DoMirror, DoHold, DoAnalyse, DoTest, DoApprove, DoPromote, DoContract:
 		b.WriteString(string(s.Do))
 	}
 	if s.Preview {

@@ -1,6 +1,9 @@
 package delivery
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // ChangeID counts changes from 1.
 type ChangeID int64
@@ -178,8 +181,10 @@ const (
 
 // States lists every state in the order of the happy path, then the ways back.
 func States() []State {
-	return []State{Queued, Preparing, Starting, Shifting, Judging, Waiting, Finishing, Soaking, Done,
-		Reverting, Reverted, RevertFailed, Superseded, Cancelled}
+	return []State{
+		Queued, Preparing, Starting, Shifting, Judging, Waiting, Finishing, Soaking, Done,
+		Reverting, Reverted, RevertFailed, Superseded, Cancelled,
+	}
 }
 
 // Final reports whether a rollout in s is over.
@@ -214,15 +219,7 @@ var nexts = map[State][]State{
 
 // MayMove reports whether the state machine has an edge from s to next.
 func (s State) MayMove(next State) bool {
-	if s == next {
-		return true
-	}
-	for _, n := range nexts[s] {
-		if n == next {
-			return true
-		}
-	}
-	return false
+	return s == next || slices.Contains(nexts[s], next)
 }
 
 // At returns the step a rollout is at.
