@@ -1,0 +1,58 @@
+# Everything that is done to this repository. "make help" lists it.
+
+BIN := bin/slipway
+
+# Rules are pure and have nothing to race; everything else is tested with the
+# race detector.
+PURE := delivery rollout promotion analysis manifest arch
+pure_packages  = $(addprefix ./internal/,$(addsuffix /...,$(PURE)))
+other_packages = $(shell go list ./... | grep -vE '/internal/($(subst $() ,|,$(PURE)))(/|$$)')
+
+# Rules whose properties are checked by the hundred thousand.
+sim_packages = $(shell grep -rl --include='*_test.go' pgregory.net/rapid $(addprefix internal/,$(PURE)) | xargs -n1 dirname | sort -u | sed 's,^,./,')
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build test check lint gen sim soak bench demo dev clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what the tests need (Debian, as root), or say what is missing
+	@tools/setup
+
+build: ## build bin/slipway
+	CGO_ENABLED=0 go build -trimpath -o $(BIN) ./cmd/slipway
+
+test: setup ## set up and run every test
+	@status=0; \
+	go test -timeout 10m $(pure_packages) || status=1; \
+	go test -race -timeout 25m $(other_packages) || status=1; \
+	exit $$status
+
+check: gen lint test ## what a change must pass: generated files, lint, tests
+	git diff --exit-code -- docs
+
+lint: ## run the linters pinned in tools/go.mod
+	go tool -modfile=tools/go.mod golangci-lint run
+
+gen: ## write generated files anew (the JSON Schema of slipway.yaml, golden files)
+	go test -count=1 ./internal/manifest -update
+
+sim: ## check the properties of the rules 100,000 times and the simulation with many seeds (about an hour)
+	go test -count=1 -timeout 2h $(sim_packages) -rapid.checks=100000
+	SLIPWAY_SEEDS=20000 go test -count=1 -timeout 2h ./internal/control/...
+
+soak: ## 1,000 deploys under load
+	SLIPWAY_DEPLOYS=1000 go test -count=1 -timeout 3h -v -run Deploys ./internal/app/...
+
+bench: ## measure, with every figure as a ratio within one run
+	go test -count=1 -timeout 1h -run '^$$' -bench . ./...
+
+demo: build ## build everything and run the tour, which takes a minute or two and ends by itself
+	$(BIN) demo --tour --fast
+
+dev: build ## build everything and run the demo until Ctrl-C
+	$(BIN) demo
+
+clean: ## remove what was built
+	rm -rf bin
