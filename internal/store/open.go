@@ -176,36 +176,38 @@ func upgrade(ctx context.Context, path string, unclean bool, witness *Head) (las
 		if err := whole(ctx, path, db, unclean); err != nil {
 			return err
 		}
-		if err := migrate(ctx, path, db); err != nil {
-			return err
+		last, err = renew(ctx, path, db)
+		if err != nil {
+			return errors.Join(sound(ctx, path, db), err) // damage explains it best
 		}
-		if _, err := db.ExecContext(ctx, guards); err != nil {
-			return err
-		}
-		last, err = head(ctx, &pool{path: path, db: db})
-		if err != nil || witness == nil {
-			return err
+		if witness == nil {
+			return nil
 		}
 		return testify(ctx, path, db, *witness, last)
 	})
 	return last, err
 }
 
+// renew brings the schema up to date and returns where the ledger ends.
+func renew(ctx context.Context, path string, db *sql.DB) (Head, error) {
+	if err := migrate(ctx, path, db); err != nil {
+		return Head{}, err
+	}
+	if _, err := db.ExecContext(ctx, guards); err != nil {
+		return Head{}, err
+	}
+	return head(ctx, &pool{path: path, db: db})
+}
+
 // whole checks that the file is as long as it says, and after a crash that its
 // pages hold together.
 func whole(ctx context.Context, path string, db *sql.DB, unclean bool) error {
-	damaged := FileError{Path: path, What: "is damaged", Next: "keep a copy of the file and restore it from a backup"}
 	if unclean {
 		if _, err := db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
 			return err
 		}
-		var verdict string
-		if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+		if err := sound(ctx, path, db); err != nil {
 			return err
-		}
-		if verdict != "ok" {
-			damaged.Err = errors.New(verdict)
-			return &damaged
 		}
 	}
 	f, err := os.Open(path)
@@ -226,10 +228,23 @@ func whole(ctx context.Context, path string, db *sql.DB, unclean bool) error {
 		page = 65536
 	}
 	if said := int64(binary.BigEndian.Uint32(header[28:])) * page; info.Size() < said {
-		damaged.What = fmt.Sprintf("is cut off: %d bytes of %d are there", info.Size(), said)
-		return &damaged
+		return &FileError{Path: path, What: fmt.Sprintf("is cut off: %d bytes of %d are there", info.Size(), said), Next: mendDamage}
 	}
 	return nil
+}
+
+const mendDamage = "keep a copy of the file and restore it from a backup"
+
+// sound checks that the pages of the file hold together.
+func sound(ctx context.Context, path string, db *sql.DB) error {
+	var verdict string
+	err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict)
+	if err == nil && verdict != "ok" {
+		err = errors.New(verdict)
+	} else if code := codeOf(err); code != codeCorrupt && code != codeNotADB {
+		return err
+	}
+	return &FileError{Path: path, What: "is damaged", Next: mendDamage, Err: err}
 }
 
 // testify compares where the ledger ends with where it ended at the last

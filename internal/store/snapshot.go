@@ -214,6 +214,10 @@ func cloneRollout(r delivery.Rollout) delivery.Rollout {
 	for i := range r.Plan.Steps {
 		r.Plan.Steps[i].Test = slices.Clone(r.Plan.Steps[i].Test)
 	}
+	if r.Override = clone(r.Override); r.Override != nil {
+		r.Override.Steps = slices.Clone(r.Override.Steps)
+		r.Override.Test = slices.Clone(r.Override.Test)
+	}
 	r.Waiting = clone(r.Waiting)
 	r.Asked = clone(r.Asked)
 	r.Paused = clone(r.Paused)

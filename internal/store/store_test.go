@@ -54,7 +54,10 @@ func record(t testing.TB, s *Store, fn func(*Tx) error) error {
 }
 
 // must returns v of a call that has to work.
-func must[T any](t testing.TB) func(T, error) T {
+func must[T any](t interface {
+	Helper()
+	Fatal(...any)
+}) func(T, error) T {
 	return func(v T, err error) T {
 		t.Helper()
 		if err != nil {
@@ -65,7 +68,11 @@ func must[T any](t testing.TB) func(T, error) T {
 }
 
 // same compares two values as documents.
-func same(t testing.TB, what string, got, want any) {
+func same(t interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}, what string, got, want any) {
 	t.Helper()
 	g, errG := json.Marshal(got)
 	w, errW := json.Marshal(want)
