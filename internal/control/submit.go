@@ -19,12 +19,12 @@ import (
 // Submission is what a person or CI asks to be delivered.
 type Submission struct {
 	Service  string             `json:"service"`
-	Version  string             `json:"version,omitempty"` // a label; "": one is made
-	Bundle   delivery.Digest    `json:"bundle,omitempty"`  // code; "": that of the release named Version, or of what runs
-	Set      map[string]string  `json:"set,omitempty"`     // configuration that differs from slipway.yaml, for this release
-	Unset    []string           `json:"unset,omitempty"`   // configuration left out, for this release
-	Env      string             `json:"env,omitempty"`     // this environment alone
-	Strategy *delivery.Strategy `json:"strategy,omitempty"`
+	Version  string             `json:"version,omitempty"`  // a label; "": one is made
+	Bundle   delivery.Digest    `json:"bundle,omitempty"`   // code; "": that of the release named Version, or of what runs
+	Set      map[string]string  `json:"set,omitempty"`      // configuration that differs from slipway.yaml, for this release
+	Unset    []string           `json:"unset,omitempty"`    // configuration left out, for this release
+	Env      string             `json:"env,omitempty"`      // this environment alone
+	Strategy *delivery.Override `json:"strategy,omitempty"` // instead of slipway.yaml's
 	Reason   string             `json:"reason,omitempty"`
 	Commit   string             `json:"commit,omitempty"`
 	By       string             `json:"-"`
@@ -85,6 +85,9 @@ func (l *Loop) submit(ctx context.Context, tx *store.Tx, s Submission) (Submitte
 	}
 	svc, env, err := names(p, s.Service, s.Env)
 	if err != nil {
+		return Submitted{}, err
+	}
+	if err := s.Strategy.Validate(); err != nil {
 		return Submitted{}, err
 	}
 	only := env != ""
@@ -211,10 +214,7 @@ type course struct {
 func planFor(p delivery.Project, c delivery.Change, rel delivery.Release, env string, from delivery.ReleaseID, k course) delivery.Plan {
 	svc, _ := p.Service(rel.Service)
 	dep := svc.In[env]
-	strategy := dep.Strategy
-	if c.Override != nil {
-		strategy = *c.Override
-	}
+	strategy := dep.Strategy.With(c.Override)
 	return rollout.PlanFor(rollout.Course{
 		Strategy: strategy, Replicas: dep.Replicas, Kind: c.Kind, From: from, To: rel.ID, Warm: k.warm, Back: k.back, Old: k.old,
 	})

@@ -182,3 +182,50 @@ func (p Project) EnvironmentNames() []string {
 	}
 	return names
 }
+
+// With returns s changed as o asks. Another kind keeps what all kinds share and
+// drops the steps of the old one; a canary without steps takes first to last.
+func (s Strategy) With(o *Override) Strategy {
+	if o == nil {
+		return s
+	}
+	if o.Kind != "" && o.Kind != s.Kind {
+		s.Kind, s.Steps, s.Test = o.Kind, nil, nil
+		s.MaxSurge, s.MaxUnavailable = 1, 0
+	}
+	if len(o.Steps) > 0 {
+		s.Steps = o.Steps
+	}
+	if s.Kind == Canary && len(s.Steps) == 0 {
+		for _, w := range []int{5, 25, 50, 100} {
+			s.Steps = append(s.Steps, StepSpec{Weight: Percent(w), Hold: 10 * time.Second, Proven: w < 100, Max: 10 * time.Minute})
+		}
+	}
+	return s
+}
+
+// Validate refuses an override that cannot be carried out.
+func (o *Override) Validate() error {
+	if o == nil {
+		return nil
+	}
+	switch o.Kind {
+	case "", Canary, BlueGreen, Rolling, Recreate:
+	default:
+		return InvalidNext("strategy.kind", "there is no strategy "+string(o.Kind), "say canary, blue-green, rolling or recreate")
+	}
+	if len(o.Steps) > 0 && o.Kind != Canary && o.Kind != "" {
+		return Invalid("strategy.steps", "steps are those of a canary")
+	}
+	last := Weight(0)
+	for _, s := range o.Steps {
+		if s.Weight <= last || s.Weight > Full || s.Hold < 0 || s.Max < 0 {
+			return Invalid("strategy.steps", "weights must rise and end at 100 %, and times must not be negative")
+		}
+		last = s.Weight
+	}
+	if len(o.Steps) > 0 && last != Full {
+		return Invalid("strategy.steps", "must end at 100 %")
+	}
+	return nil
+}

@@ -24,7 +24,13 @@ type Change struct {
 	By        string    `json:"by"`
 	Commit    string    `json:"commit,omitempty"`
 	Submitted time.Time `json:"submitted"`
-	Override  *Strategy `json:"override,omitempty"` // a strategy for this change alone
+	Override  *Override `json:"override,omitempty"` // another way to roll out, for this change alone
+}
+
+// Override is another way to roll out than slipway.yaml says, for one change.
+type Override struct {
+	Kind  StrategyKind `json:"kind,omitempty"`
+	Steps []StepSpec   `json:"steps,omitempty"` // of a canary
 }
 
 // Member is one service's part of a change.
@@ -61,7 +67,7 @@ type Rollout struct {
 	Version  string    `json:"version"`                // of To
 	Was      string    `json:"from_version,omitempty"` // version of From
 	Plan     Plan      `json:"plan"`
-	Override *Strategy `json:"override,omitempty"` // of its change
+	Override *Override `json:"override,omitempty"` // of its change
 	State    State     `json:"state"`
 	Step     int       `json:"step"`
 	Gen      int64     `json:"generation"`
