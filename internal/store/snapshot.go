@@ -216,7 +216,6 @@ func cloneRollout(r delivery.Rollout) delivery.Rollout {
 	}
 	if r.Override = clone(r.Override); r.Override != nil {
 		r.Override.Steps = slices.Clone(r.Override.Steps)
-		r.Override.Test = slices.Clone(r.Override.Test)
 	}
 	r.Waiting = clone(r.Waiting)
 	r.Asked = clone(r.Asked)
