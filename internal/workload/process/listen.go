@@ -1,0 +1,132 @@
+package process
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+)
+
+const loopback = "127.0.0.1"
+
+// freePort returns a port of the range that nobody listens on now. Instances
+// that pick at the same time start at different places, and an instance whose
+// port was taken all the same picks another at its next start.
+func freePort(low, high int) (int, error) {
+	n := high - low + 1
+	from := rand.IntN(n)
+	for i := range n {
+		port := low + (from+i)%n
+		if portIsFree(port) {
+			return port, nil
+		}
+	}
+	return 0, fmt.Errorf("no free port from %d to %d", low, high)
+}
+
+func portIsFree(port int) bool {
+	l, err := net.Listen("tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
+}
+
+// listeners returns the addresses the processes accept connections on. Whole is
+// false if one of them could not be looked into, so that some may be missing.
+func listeners(group []identity) (addrs []netip.AddrPort, whole bool) {
+	whole = true
+	sockets := map[string]bool{}
+	for _, p := range group {
+		dir := fmt.Sprintf("/proc/%d/fd", p.PID)
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			whole = whole && errors.Is(err, os.ErrNotExist)
+			continue
+		}
+		for _, e := range entries {
+			if to, err := os.Readlink(dir + "/" + e.Name()); err == nil {
+				if inode, ok := strings.CutPrefix(to, "socket:["); ok {
+					sockets[strings.TrimSuffix(inode, "]")] = true
+				}
+			}
+		}
+	}
+	if len(group) == 0 || len(sockets) == 0 {
+		return nil, whole
+	}
+	for _, table := range []string{"tcp", "tcp6"} {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", group[0].PID, table))
+		if err != nil {
+			whole = whole && table == "tcp6" // a kernel without IPv6 has none
+			continue
+		}
+		addrs = append(addrs, parseListeners(string(b), sockets)...)
+	}
+	return addrs, whole
+}
+
+// parseListeners reads the kernel's table of sockets: field 1 is the local
+// address in the byte order of the machine, field 3 the state (0A: listening),
+// field 9 the inode.
+func parseListeners(table string, sockets map[string]bool) []netip.AddrPort {
+	var addrs []netip.AddrPort
+	for line := range strings.Lines(table) {
+		f := strings.Fields(line)
+		if len(f) < 10 || f[3] != "0A" || !sockets[f[9]] {
+			continue
+		}
+		host, port, _ := strings.Cut(f[1], ":")
+		raw, err := hex.DecodeString(host)
+		n, perr := strconv.ParseUint(port, 16, 16)
+		if err != nil || perr != nil || len(raw)%4 != 0 {
+			continue
+		}
+		for i := 0; i < len(raw); i += 4 {
+			binary.BigEndian.PutUint32(raw[i:], binary.NativeEndian.Uint32(raw[i:]))
+		}
+		if a, ok := netip.AddrFromSlice(raw); ok {
+			addrs = append(addrs, netip.AddrPortFrom(a.Unmap(), uint16(n)))
+		}
+	}
+	return addrs
+}
+
+// refused says why nobody answers on the port.
+func refused(group []identity, port int) error {
+	addrs, whole := listeners(group)
+	var others []string
+	for _, a := range addrs {
+		if int(a.Port()) == port {
+			return fmt.Errorf("listens on %s, not on %s:%d", a, loopback, port)
+		}
+		others = append(others, strconv.Itoa(int(a.Port())))
+	}
+	switch {
+	case len(others) > 0:
+		return fmt.Errorf("listens on %s, not on PORT %d", strings.Join(others, ", "), port)
+	case whole:
+		return fmt.Errorf("nothing listens on PORT %d", port)
+	}
+	return fmt.Errorf("connection refused on PORT %d", port)
+}
+
+// notOurs returns an error if somebody else answers on the port.
+func notOurs(group []identity, port int) error {
+	addrs, whole := listeners(group)
+	if !whole {
+		return nil
+	}
+	for _, a := range addrs {
+		if int(a.Port()) == port {
+			return nil
+		}
+	}
+	return fmt.Errorf("PORT %d is answered by a process that is not part of the instance", port)
+}
