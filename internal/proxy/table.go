@@ -140,14 +140,13 @@ func (t *table) listener(spec traffic.Listener) *listener {
 		l.only = t.routes[spec.Only]
 		return l
 	}
-	for _, r := range t.routes {
+	for i := range t.spec.Routes {
+		r := t.routes[t.spec.Routes[i].Name]
 		if r.spec.Env != spec.Env {
 			continue
 		}
-		for _, h := range r.spec.PublicHosts() {
-			for _, p := range r.spec.PublicPaths() {
-				l.hosts[h] = append(l.hosts[h], prefix{strings.TrimRight(p, "/"), r})
-			}
+		for _, at := range r.spec.Reaches() {
+			l.hosts[at.Host] = append(l.hosts[at.Host], prefix{strings.TrimRight(at.Path, "/"), r})
 		}
 	}
 	for _, prefixes := range l.hosts {

@@ -29,14 +29,16 @@ type Listener struct {
 	Only   string `json:"only,omitempty"`   // Route.Name
 }
 
-// Route is one service's traffic in one environment.
+// Route is one service's traffic in one environment. A public listener of the
+// environment leads to it at each pair of Hosts and Paths, and at Own.
 type Route struct {
 	Name    string             `json:"name"` // "prod/payment"
 	Env     string             `json:"env"`
 	Service string             `json:"service"`
-	Gen     int64              `json:"generation"` // of the split, as delivery.Route.Gen
-	Hosts   []string           `json:"hosts"`      // exact, lower case, without port
-	Paths   []string           `json:"paths"`      // prefixes on the environment's listener, on path-segment borders; not stripped
+	Gen     int64              `json:"generation"`    // of the split, as delivery.Route.Gen
+	Own     []string           `json:"own,omitempty"` // hosts at which every path is its, whatever Paths says
+	Hosts   []string           `json:"hosts"`         // exact, lower case, without port; "" is any host; with Paths and no host: any
+	Paths   []string           `json:"paths"`         // prefixes on the environment's listener, on path-segment borders; not stripped
 	Salt    string             `json:"salt"`
 	Pools   []Pool             `json:"pools"` // candidates first, stable last
 	Preview delivery.ReleaseID `json:"preview,omitempty"`

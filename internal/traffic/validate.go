@@ -3,6 +3,7 @@ package traffic
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -85,19 +86,17 @@ func (v *validation) reach(r *Route, field string) error {
 			return delivery.Invalid(field+" path "+p, "does not begin with /")
 		}
 	}
-	for _, h := range r.Hosts {
+	for _, h := range slices.Concat(r.Own, r.Hosts) {
 		if h != strings.ToLower(h) || strings.ContainsAny(h, ":/ ") || strings.HasSuffix(h, ".") {
 			return delivery.Invalid(field+" host "+h, "is not a lower-case host name without port")
 		}
 	}
-	for _, h := range r.PublicHosts() {
-		for _, p := range r.PublicPaths() {
-			key := r.Env + " " + h + " " + p
-			if other, taken := v.public[key]; taken && other != r.Name {
-				return delivery.Invalid(field, fmt.Sprintf("answers host %q path %q, and so does route %s", h, p, other))
-			}
-			v.public[key] = r.Name
+	for _, at := range r.Reaches() {
+		key := r.Env + " " + at.Host + " " + strings.TrimRight(at.Path, "/")
+		if other, taken := v.public[key]; taken && other != r.Name {
+			return delivery.Invalid(field, fmt.Sprintf("answers host %q path %q, and so does route %s", at.Host, at.Path, other))
 		}
+		v.public[key] = r.Name
 	}
 	return nil
 }
@@ -169,23 +168,30 @@ func address(addr string) error {
 	return nil
 }
 
-// PublicHosts returns the hosts a route answers on its environment's public
-// listener; "" is any host. A route with neither hosts nor paths is not public:
-// it is reached through edges only.
-func (r *Route) PublicHosts() []string {
-	switch {
-	case len(r.Hosts) > 0:
-		return r.Hosts
-	case len(r.Paths) > 0:
-		return []string{""}
-	}
-	return nil
+// Reach is one place at which a public listener leads to a route.
+type Reach struct {
+	Host string // "" is any
+	Path string // prefix
 }
 
-// PublicPaths returns the path prefixes a route answers, "/" when it names none.
-func (r *Route) PublicPaths() []string {
-	if len(r.Paths) > 0 {
-		return r.Paths
+// Reaches lists where the public listeners of its environment lead to a route.
+// One without hosts and paths is reached through edges only.
+func (r *Route) Reaches() []Reach {
+	var out []Reach
+	for _, h := range r.Own {
+		out = append(out, Reach{h, "/"})
 	}
-	return []string{"/"}
+	hosts, paths := r.Hosts, r.Paths
+	if len(hosts) == 0 && len(paths) > 0 {
+		hosts = []string{""}
+	}
+	if len(paths) == 0 {
+		paths = []string{"/"}
+	}
+	for _, h := range hosts {
+		for _, p := range paths {
+			out = append(out, Reach{h, p})
+		}
+	}
+	return out
 }
