@@ -14,15 +14,19 @@ type Course struct {
 	From, To delivery.ReleaseID // stable release, and the one asked for
 	Warm     bool               // To still runs at full capacity from before
 	Back     bool               // a person or a rollback asked to go back to To
-	Old      int                // instances of From that run now
+	Old      int                // instances of From that are wanted now; 0: as many as Replicas
 }
 
 // PlanFor computes the whole plan of a rollout. The kind of a change picks the
 // default steps, never another mechanism.
 func PlanFor(c Course) delivery.Plan {
 	s := c.Strategy
+	c.Replicas = max(c.Replicas, 1)
+	if c.From == "" || c.From == c.To || c.Old <= 0 {
+		c.Old = c.Replicas
+	}
 	p := delivery.Plan{
-		Strategy: s.Kind, Replicas: c.Replicas, Deadline: s.Deadline, Soak: s.Soak, Window: s.Window,
+		Strategy: s.Kind, Replicas: c.Replicas, Old: c.Old, Deadline: s.Deadline, Soak: s.Soak, Window: s.Window,
 		OnSilence: s.OnSilence, Supersede: s.Supersede, Judge: s.Judge,
 	}
 	switch {
@@ -50,7 +54,8 @@ func PlanFor(c Course) delivery.Plan {
 	case delivery.BlueGreen:
 		p.Steps = blueGreen(s, c.Replicas)
 	case delivery.Rolling:
-		p.Steps = rolling(s, c.Replicas)
+		p.Spare = min(max(s.MaxUnavailable, 0), c.Replicas)
+		p.Steps = rolling(s, c.Replicas, c.Old)
 	case delivery.Recreate:
 		p.Steps = []delivery.Step{{Do: delivery.DoWeight, Weight: delivery.Full, New: c.Replicas, During: 0, Old: 0, Dark: true}}
 	}
@@ -82,25 +87,30 @@ func blueGreen(s delivery.Strategy, replicas int) []delivery.Step {
 
 // rolling replaces instances in batches of surge plus unavailable. While a
 // batch comes up, at most replicas+surge instances run and at least
-// replicas-unavailable serve.
-func rolling(s delivery.Strategy, replicas int) []delivery.Step {
-	surge, missing := s.MaxSurge, min(s.MaxUnavailable, replicas)
-	batch := max(surge+missing, 1)
-	if surge+missing <= 0 {
+// replicas-unavailable serve. A step's weight is what its instances have to
+// take while the next batch comes up, so that no share ever points at instances
+// that are about to go.
+func rolling(s delivery.Strategy, replicas, old int) []delivery.Step {
+	surge, missing := max(s.MaxSurge, 0), min(max(s.MaxUnavailable, 0), replicas)
+	if surge+missing == 0 {
 		surge = 1
 	}
+	during := func(n int) int { return min(old, max(replicas+surge-n, 0)) }
 	var hold delivery.StepSpec
 	if len(s.Steps) > 0 {
 		hold = s.Steps[0]
 	}
 	var steps []delivery.Step
-	for done := 0; done < replicas; {
-		n := min(done+batch, replicas)
-		steps = append(steps, delivery.Step{
-			Do: delivery.DoWeight, Weight: delivery.Full * delivery.Weight(n) / delivery.Weight(replicas),
-			New: n, During: min(replicas-done, max(replicas+surge-n, 0)), Old: replicas - n, Hold: hold.Hold,
-		})
-		done = n
+	for n := 0; n < replicas; {
+		n = min(n+surge+missing, replicas)
+		step := delivery.Step{Do: delivery.DoWeight, Weight: delivery.Full, New: n, During: during(n), Hold: hold.Hold}
+		step.Dark = len(steps) == 0 && step.During == 0
+		old = min(step.During, replicas-n)
+		step.Old = old
+		if next := during(min(n+surge+missing, replicas)); next > 0 && n < replicas {
+			step.Weight = min(delivery.Full*delivery.Weight(n)/delivery.Weight(n+next), Carry(n, replicas-missing))
+		}
+		steps = append(steps, step)
 	}
 	return steps
 }
