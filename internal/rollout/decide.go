@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
@@ -15,6 +16,9 @@ func (d *decider) to(s delivery.State, why string) {
 	if s.Final() {
 		d.r.Ended, d.r.Asked, d.r.Paused = d.f.Now, nil, nil
 		return
+	}
+	if s == delivery.Finishing {
+		d.r.Progress = delivery.Progress{Ready: d.f.New.Ready, At: d.f.Now} // more instances may be needed now
 	}
 	d.m.Wake = d.f.Now
 }
@@ -38,6 +42,16 @@ func (d *decider) wait(on, what, lifts, who string, until time.Time) {
 	d.m.Wake = until
 }
 
+func (d *decider) waitHealthy(need int) {
+	d.wait("instances", fmt.Sprintf("%d of %s of %s healthy%s", d.f.New.Healthy, plural(need, "instance"), d.r.Version, d.trouble()),
+		"the data plane sees them healthy", "", d.deadline())
+}
+
+func (d *decider) waitDecision(what string) {
+	d.wait("decision", what+": a person decides", fmt.Sprintf("slipway promote %d --env %s, or slipway abort %d", d.r.Change, d.r.Env, d.r.Change),
+		"anyone with access", time.Time{})
+}
+
 func (d *decider) waitPaused() {
 	p := d.r.Paused
 	what := "paused by " + p.By
@@ -54,6 +68,24 @@ func (d *decider) held() bool {
 	}
 	d.waitPaused()
 	return true
+}
+
+// frozen is held for the states that move traffic.
+func (d *decider) frozen() bool { return !d.mayGrow() && d.held() }
+
+// mayGrow says whether the weight may grow: not while a person has paused. But a
+// service that was emptied for the new release is not left empty for a pause.
+func (d *decider) mayGrow() bool { return d.r.Paused == nil || d.step().Dark && d.emptied() }
+
+// emptied says whether the old release was already told to serve nobody.
+func (d *decider) emptied() bool {
+	asked := delivery.Route{Split: d.f.Route.Desired}
+	return len(asked.Split) > 0 && asked.WeightOf(d.r.From) == 0
+}
+
+// clearing says whether the old release still has to go before the new one may start.
+func (d *decider) clearing() bool {
+	return d.step().Dark && d.r.Shifted.IsZero() && (d.f.Route.weightOf(d.r.From) > 0 || d.f.Old.Running > 0)
 }
 
 // blind waits while the data plane does not answer: nothing can be seen, so
@@ -73,8 +105,28 @@ func (d *decider) step() delivery.Step {
 	if s, ok := d.r.At(); ok {
 		return s
 	}
+	return d.whole()
+}
+
+func (d *decider) whole() delivery.Step {
 	return delivery.Step{Do: delivery.DoWeight, Weight: delivery.Full, New: d.r.Plan.Replicas, During: -1, Old: -1}
 }
+
+// old is how many instances the stable release had before the rollout began.
+func (d *decider) old() int {
+	if d.r.Plan.Old > 0 {
+		return d.r.Plan.Old
+	}
+	return d.r.Plan.Replicas
+}
+
+// newCarries and oldCarries are the weights that n healthy instances of the two
+// releases may take.
+func (d *decider) newCarries(n int) delivery.Weight {
+	return Carry(n, max(d.r.Plan.Replicas-d.r.Plan.Spare, 1))
+}
+
+func (d *decider) oldCarries(n int) delivery.Weight { return Carry(n, max(d.old()-d.r.Plan.Spare, 1)) }
 
 // wanted is how many instances the rollout needs healthy now.
 func (d *decider) wanted() int {
@@ -86,7 +138,7 @@ func (d *decider) wanted() int {
 
 // carries says whether the acknowledged healthy capacity suffices for a step.
 func (d *decider) carries(s delivery.Step) bool {
-	return d.f.New.Healthy >= s.New && Carry(d.f.New.Healthy, d.r.Plan.Replicas) >= s.Weight
+	return d.f.New.Healthy >= s.New && d.newCarries(d.f.New.Healthy) >= s.Weight
 }
 
 // acknowledged says whether the data plane has a step's split in force.
@@ -117,11 +169,42 @@ func (d *decider) at(t time.Time, span time.Duration) time.Time {
 	return d.f.Now.Add(span - d.spent(t))
 }
 
+// deadline is when the capacity that is short has to be there.
 func (d *decider) deadline() time.Time {
-	if d.r.Plan.Deadline <= 0 || d.r.Progress.At.IsZero() {
+	if d.r.Plan.Deadline <= 0 || !d.short() {
 		return time.Time{}
 	}
-	return d.at(d.r.Progress.At, d.r.Plan.Deadline)
+	return d.f.Now.Add(d.r.Plan.Deadline - d.fruitless())
+}
+
+// forward says whether the rollout works on the instances and the route, and
+// is not on its way back.
+func (d *decider) forward() bool {
+	return d.r.State.Active() && d.r.State != delivery.Preparing && d.r.State != delivery.Reverting
+}
+
+// short says whether instances that were asked for are missing. While the data
+// plane does not answer, their own health checks have to do.
+func (d *decider) short() bool {
+	if !d.forward() || d.clearing() {
+		return false
+	}
+	if d.f.Route.Known {
+		return d.f.New.Healthy < d.wanted()
+	}
+	return d.f.New.Ready < d.wanted()
+}
+
+// fruitless is how long capacity was short since the last new best.
+func (d *decider) fruitless() time.Duration {
+	p := d.r.Progress
+	switch {
+	case p.At.IsZero():
+		return 0
+	case !p.Still.IsZero():
+		return p.Still.Sub(p.At)
+	}
+	return d.f.Now.Sub(p.At)
 }
 
 func (d *decider) trouble() string { return suffix(d.f.New.Trouble) }
@@ -133,24 +216,31 @@ func suffix(s string) string {
 	return "; " + s
 }
 
-func (d *decider) outcome() string {
+func (d *decider) outcome() delivery.Outcome {
 	if d.f.Verdict == nil {
-		return string(delivery.NoData)
+		return delivery.NoData
 	}
-	return string(d.f.Verdict.Outcome)
+	return d.f.Verdict.Outcome
 }
 
 // rest keeps the accounts that every state keeps: progress, idle time, verdict.
 func (d *decider) rest() {
+	d.keepVerdict()
+	if d.r.Exposed.IsZero() && d.was.State.Active() && d.f.Route.weightOf(d.r.To) > 0 {
+		d.r.Exposed = d.f.Now
+	}
 	if d.r.State.Final() {
 		d.r.Waiting = nil
-		d.keepVerdict()
 		return
 	}
-	if d.r.State != delivery.Reverting && d.r.State != delivery.Queued && d.f.New.Ready > d.r.Progress.Ready {
-		d.r.Progress = delivery.Progress{Ready: d.f.New.Ready, At: d.f.Now}
+	if !d.forward() {
+		return
 	}
-	idle := d.r.Paused != nil || d.r.State == delivery.Waiting
+	d.clock()
+	whole := d.whole()
+	idle := d.r.Paused != nil || d.r.State == delivery.Waiting ||
+		d.r.State == delivery.Shifting && !d.r.Shifted.IsZero() || // a lost instance broke the hold off
+		d.r.State == delivery.Soaking && !(d.carries(whole) && d.acknowledged(whole))
 	switch since := d.r.Idle.Since; {
 	case idle && since.IsZero():
 		d.r.Idle.Since = d.f.Now
@@ -158,151 +248,38 @@ func (d *decider) rest() {
 		d.r.Idle.Total += d.f.Now.Sub(since)
 		d.r.Idle.Since = time.Time{}
 	}
-	d.keepVerdict()
 }
 
-func (d *decider) keepVerdict() {
-	if d.f.Verdict != nil && d.r.State != d.was.State || d.r.Step != d.was.Step {
-		if d.f.Verdict != nil {
-			d.r.Verdict = d.f.Verdict
-		}
+// clock starts the deadline afresh at a new best, and stops it while nothing is
+// missing, the rollout is paused or a person is waited for.
+func (d *decider) clock() {
+	p, now := d.r.Progress, d.f.Now
+	if d.f.New.Ready > p.Ready || p.At.IsZero() {
+		p = delivery.Progress{Ready: d.f.New.Ready, At: now}
 	}
-}
-
-// paint says what the world shall look like for the rollout as it is now.
-func (d *decider) paint() {
-	d.m.Rollout = d.r
-	r, f := d.r, d.f
-	if r.State == delivery.Queued || r.State == delivery.Preparing || r.State == delivery.Cancelled || d.was.State == delivery.Queued {
-		return
-	}
-	if r.To == r.From {
-		d.want(r.To, r.Plan.Replicas, time.Time{})
-		d.m.Split = []delivery.Share{{Release: r.To, Weight: delivery.Full}}
-		return
-	}
-	switch r.State {
-	case delivery.Reverting, delivery.Reverted, delivery.RevertFailed, delivery.Superseded:
-		d.paintBack()
-	case delivery.Done:
-		d.want(r.To, r.Plan.Replicas, time.Time{})
-		if r.From != "" {
-			if r.Plan.Window > 0 && f.Old.Want > 0 {
-				d.want(r.From, f.Old.Want, f.Now.Add(r.Plan.Window))
-			} else {
-				d.want(r.From, 0, time.Time{})
-			}
-		}
-		d.split(delivery.Full)
-	case delivery.Finishing, delivery.Soaking:
-		d.want(r.To, r.Plan.Replicas, time.Time{})
-		d.keepOld(d.lastOld())
-		d.split(d.reach(delivery.Full))
-	case delivery.Starting, delivery.Shifting, delivery.Judging, delivery.Waiting:
-		d.paintStep()
-	case delivery.Queued, delivery.Preparing, delivery.Cancelled:
-	}
-}
-
-func (d *decider) paintStep() {
-	s := d.step()
-	d.want(d.r.To, s.New, time.Time{})
-	arrived := d.r.State == delivery.Judging || d.r.State == delivery.Waiting
+	still := d.r.Paused != nil || d.r.State == delivery.Waiting || !d.short()
 	switch {
-	case d.r.From == "":
-	case arrived:
-		d.keepOld(s.Old)
-	default:
-		d.keepOld(s.During)
+	case still && p.Still.IsZero():
+		p.Still = now
+	case !still && !p.Still.IsZero():
+		p.At, p.Still = p.At.Add(now.Sub(p.Still)), time.Time{}
 	}
-	if d.r.State == delivery.Starting {
-		d.split(0)
-		if s.Dark {
-			d.dark()
-		}
-		return
-	}
-	if s.Dark && d.f.Route.weightOf(d.r.To) == 0 && !d.carries(s) {
-		d.dark()
-		return
-	}
-	d.split(d.reach(s.Weight))
-	if s.Preview {
-		d.m.Preview = d.r.To
+	d.r.Progress = p
+}
+
+// keepVerdict keeps the judge's word that goes with a move. On the way back the
+// one that sent it there stays.
+func (d *decider) keepVerdict() {
+	moved := d.r.State != d.was.State || d.r.Step != d.was.Step
+	if d.f.Verdict != nil && moved && d.was.State != delivery.Reverting {
+		d.r.Verdict = d.f.Verdict
 	}
 }
 
-// paintBack takes the traffic back as fast as the stable release can carry it,
-// and then the instances. While the stable release has no healthy instance the
-// new one keeps what it has, if it is alive.
-func (d *decider) paintBack() {
-	r, f := d.r, d.f
-	d.keepOld(-1)
-	weight := delivery.Full - Carry(f.Old.Healthy, r.Plan.Replicas)
-	switch now := f.Route.weightOf(r.To); {
-	case r.From == "":
-		weight = 0
-	case f.New.Healthy == 0 && f.Old.Healthy > 0, r.State.Final():
-		weight = 0
-	case f.New.Healthy == 0 && f.Old.Healthy == 0:
-		weight = now
-	case weight > now:
-		weight = now
+// warm is until when the old release is kept after done; zero if it is not.
+func (d *decider) warm() time.Time {
+	if d.r.From == "" || d.r.Plan.Window <= 0 || d.f.Old.Want <= 0 {
+		return time.Time{}
 	}
-	if f.Route.Known && f.Route.weightOf(r.To) == 0 && f.Route.Preview != r.To && weight == 0 || r.State.Final() {
-		d.want(r.To, 0, time.Time{})
-	}
-	if !f.Route.Known && f.New.Healthy == 0 && f.Old.Healthy == 0 {
-		weight = 0
-	}
-	d.split(weight)
-}
-
-// reach is the weight the new release may have now on its way to w.
-func (d *decider) reach(w delivery.Weight) delivery.Weight {
-	if !d.f.Route.Known {
-		return delivery.Route{Split: d.f.Route.Desired}.WeightOf(d.r.To)
-	}
-	can := Carry(d.f.New.Healthy, d.r.Plan.Replicas)
-	if can >= w && d.f.New.Healthy >= d.wanted() {
-		return w
-	}
-	now := delivery.Route{Split: d.f.Route.Desired}.WeightOf(d.r.To)
-	return min(now, can, w)
-}
-
-func (d *decider) split(w delivery.Weight) {
-	d.m.Split = []delivery.Share{{Release: d.r.To, Weight: w}}
-	if d.r.From != "" {
-		d.m.Split = append(d.m.Split, delivery.Share{Release: d.r.From, Weight: delivery.Full - w})
-	}
-}
-
-func (d *decider) dark() {
-	d.m.Split = []delivery.Share{{Release: d.r.To}, {Release: d.r.From}}
-}
-
-// lastOld is how many instances of the old release outlive the last step.
-func (d *decider) lastOld() int {
-	if n := len(d.r.Plan.Steps); n > 0 && d.r.Step >= n-1 {
-		return d.r.Plan.Steps[n-1].Old
-	}
-	return -1
-}
-
-// keepOld wants n instances of the old release; -1 means all.
-func (d *decider) keepOld(n int) {
-	if d.r.From == "" {
-		return
-	}
-	if n < 0 {
-		n = d.r.Plan.Replicas
-	}
-	d.want(d.r.From, n, time.Time{})
-}
-
-func (d *decider) want(id delivery.ReleaseID, n int, until time.Time) {
-	d.m.Wants = append(d.m.Wants, delivery.Want{
-		Service: d.r.Service, Env: d.r.Env, Release: id, Count: n, Change: d.r.Change, Until: until,
-	})
+	return d.f.Now.Add(d.r.Plan.Window)
 }

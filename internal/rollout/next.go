@@ -77,13 +77,17 @@ func (d *decider) hear() {
 		d.r.Paused = nil
 		d.r.Asked = nil
 	case delivery.AskApprove:
-		if d.r.State == delivery.Judging || d.r.State == delivery.Waiting {
+		// A gate may be approved while its step is judged. The judge itself is
+		// overruled only once it had its time.
+		if d.r.State == delivery.Waiting || d.r.State == delivery.Judging && d.step().Approve {
 			d.r.Approved = d.r.Step + 1
 		}
 		d.r.Asked = nil
 	case delivery.AskPromote:
-		if d.r.State != delivery.Judging && d.r.State != delivery.Waiting && d.r.State.Active() && d.r.State != delivery.Starting && d.r.State != delivery.Shifting && d.r.State != delivery.Preparing {
+		if s := d.r.State; s == delivery.Finishing || s == delivery.Soaking || s == delivery.Reverting {
 			d.r.Asked = nil // nothing left to skip
+		} else {
+			d.r.Paused = nil
 		}
 	case delivery.AskAbort:
 		if d.r.State == delivery.Reverting {
@@ -127,13 +131,16 @@ func (d *decider) preparing() {
 }
 
 func (d *decider) starting() {
-	need := d.step().New
+	s := d.step()
 	switch {
 	case d.back():
-	case d.f.New.Ready < need:
-		d.wait("instances", fmt.Sprintf("%d of %s of %s ready%s", d.f.New.Ready, plural(need, "instance"), d.r.Version, d.trouble()),
+	case d.frozen():
+	case s.Dark && d.blind():
+	case d.clearing():
+		d.wait("instances", "stopping "+d.r.Was+" before "+d.r.Version+" starts", "they are gone", "", time.Time{})
+	case d.f.New.Ready < s.New:
+		d.wait("instances", fmt.Sprintf("%d of %s of %s ready%s", d.f.New.Ready, plural(s.New, "instance"), d.r.Version, d.trouble()),
 			"they answer their health check", "", d.deadline())
-	case d.held():
 	case len(d.r.Plan.Steps) == 0:
 		d.to(delivery.Finishing, "all instances ready; moving all traffic")
 	default:
@@ -146,15 +153,14 @@ func (d *decider) shifting() {
 	switch {
 	case d.back():
 	case d.blind():
+	case d.frozen():
 	case !d.carries(s):
-		d.wait("instances", fmt.Sprintf("%d of %s of %s healthy%s", d.f.New.Healthy, plural(s.New, "instance"), d.r.Version, d.trouble()),
-			"the data plane sees them healthy", "", d.deadline())
+		d.waitHealthy(s.New)
 	case !d.acknowledged(s):
 		d.wait("data plane", "asked the data plane for "+s.String(), "it acknowledges", "", time.Time{})
 	default:
-		d.r.Shifted, d.r.Idle = d.f.Now, delivery.Idle{}
-		if d.r.Exposed.IsZero() && s.Weight > 0 {
-			d.r.Exposed = d.f.Now
+		if d.r.Shifted.IsZero() { // the hold goes on where a lost instance broke it off
+			d.r.Shifted, d.r.Idle = d.f.Now, delivery.Idle{}
 		}
 		d.to(delivery.Judging, s.Weight.String()+" acknowledged")
 		if s.Do == delivery.DoStart {
@@ -168,8 +174,7 @@ func (d *decider) judging() {
 	switch {
 	case d.back():
 	case d.blind():
-	case !d.carries(s):
-		d.to(delivery.Shifting, "lost an instance: the weight follows the capacity"+d.trouble())
+	case d.slipped(s):
 	case d.skipAhead():
 	case !d.tested(s):
 	case d.held():
@@ -188,37 +193,34 @@ func (d *decider) waiting() {
 	switch {
 	case d.back():
 	case d.blind():
-	case !d.carries(s):
-		d.to(delivery.Shifting, "lost an instance: the weight follows the capacity"+d.trouble())
+	case d.slipped(s):
 	case d.skipAhead():
 	case d.held():
 	case d.r.Approved > d.r.Step:
 		d.leave("approved")
-	case s.Proven && d.f.Verdict != nil && d.f.Verdict.Outcome == delivery.Pass && !s.Approve:
-		d.leave(d.because(s))
+	case d.untested(s):
+		d.waitDecision("the test on the preview route could not be run: " + d.f.Test.Text)
+	case !d.convinced(s):
+		d.waitDecision("the judge still says " + string(d.outcome()) + " on " + d.r.Version)
 	case s.Approve:
 		d.wait("approval", "step "+s.String()+" wants approval", fmt.Sprintf("slipway promote %d --env %s", d.r.Change, d.r.Env), "anyone with access", time.Time{})
 	default:
-		d.wait("decision", "judged for "+s.Max.String()+" and still "+d.outcome()+": a person decides",
-			fmt.Sprintf("slipway promote %d --env %s, or slipway abort %d", d.r.Change, d.r.Env, d.r.Change), "anyone with access", time.Time{})
+		d.leave(d.because(s))
 	}
 }
 
 func (d *decider) finishing() {
-	whole := delivery.Step{Do: delivery.DoWeight, Weight: delivery.Full, New: d.r.Plan.Replicas}
+	whole := d.whole()
 	switch {
 	case d.back():
 	case d.blind():
+	case d.frozen():
 	case !d.carries(whole):
-		d.wait("instances", fmt.Sprintf("%d of %s of %s healthy%s", d.f.New.Healthy, plural(whole.New, "instance"), d.r.Version, d.trouble()),
-			"the data plane sees them healthy", "", d.deadline())
+		d.waitHealthy(whole.New)
 	case !d.acknowledged(whole):
 		d.wait("data plane", "asked the data plane for all traffic", "it acknowledges", "", time.Time{})
 	default:
 		d.r.Shifted, d.r.Idle = d.f.Now, delivery.Idle{}
-		if d.r.Exposed.IsZero() {
-			d.r.Exposed = d.f.Now
-		}
 		d.to(delivery.Soaking, "all traffic is on "+d.r.Version)
 	}
 }
@@ -228,83 +230,114 @@ func (d *decider) soaking() {
 	case d.back():
 	case d.blind():
 	case d.held():
-	case d.f.New.Healthy < d.r.Plan.Replicas:
-		d.wait("instances", fmt.Sprintf("%d of %s of %s healthy%s", d.f.New.Healthy, plural(d.r.Plan.Replicas, "instance"), d.r.Version, d.trouble()),
-			"the data plane sees them healthy", "", d.deadline())
+	case !d.carries(d.whole()):
+		d.waitHealthy(d.r.Plan.Replicas)
+	case !d.acknowledged(d.whole()):
+		d.wait("data plane", "asked the data plane for all traffic", "it acknowledges", "", time.Time{})
 	case d.spent(d.r.Shifted) < d.r.Plan.Soak:
 		d.wait("soak", "watched at full traffic for "+d.r.Plan.Soak.String(), "passes by itself", "", d.at(d.r.Shifted, d.r.Plan.Soak))
 	default:
-		d.m.Stable = &delivery.Stable{
-			Service: d.r.Service, Env: d.r.Env, Release: d.r.To, Version: d.r.Version, Change: d.r.Change, Since: d.f.Now,
-		}
-		if d.r.From != d.r.To {
-			d.m.Stable.Previous, d.m.Stable.Warm = d.r.From, d.f.Now.Add(d.r.Plan.Window)
+		if d.r.From != d.r.To { // the pointer, and what a rollback goes to, stay when nothing changed
+			d.m.Stable = &delivery.Stable{
+				Service: d.r.Service, Env: d.r.Env, Release: d.r.To, Version: d.r.Version, Change: d.r.Change, Since: d.f.Now,
+				Previous: d.r.From, Warm: d.warm(),
+			}
 		}
 		d.to(delivery.Done, d.r.Version+" is stable in "+d.r.Env)
 	}
 }
 
-// skipAhead finishes at once when a person asked for it.
+// slipped goes back to shifting when the step's weight is no longer carried or
+// no longer in force.
+func (d *decider) slipped(s delivery.Step) bool {
+	switch {
+	case !d.carries(s):
+		d.to(delivery.Shifting, "lost an instance: the weight follows the capacity"+d.trouble())
+	case !d.acknowledged(s):
+		d.to(delivery.Shifting, "the data plane no longer has "+s.Weight.String()+" in force: asking again")
+	default:
+		return false
+	}
+	return true
+}
+
+// skipAhead finishes at once when a person asked for it. Where instances are
+// replaced in batches the batches remain, and what is skipped is the time between.
 func (d *decider) skipAhead() bool {
 	if !d.asked(delivery.AskPromote) {
 		return false
 	}
-	by := d.r.Asked.By
-	d.r.Asked, d.r.Paused = nil, nil
-	d.to(delivery.Finishing, by+" skipped what was left of the analysis")
+	why := d.r.Asked.By + " skipped what was left of the analysis"
+	if d.r.Plan.Strategy == delivery.Rolling {
+		d.leave(why)
+		return true
+	}
+	d.r.Asked = nil
+	d.to(delivery.Finishing, why)
 	return true
 }
 
-// tested says whether the step's test has passed, and reverts when it failed.
+// tested says whether the step's test has passed. One that could not be run is
+// neither a pass nor a fail: a person decides.
 func (d *decider) tested(s delivery.Step) bool {
-	if len(s.Test) == 0 {
+	switch {
+	case len(s.Test) == 0:
 		return true
-	}
-	if d.f.Test == nil || d.f.Test.Step != d.r.Step {
+	case d.f.Test == nil || d.f.Test.Step != d.r.Step:
 		d.m.Test = true
 		d.wait("test", "testing on the preview route", "the test ends", "", time.Time{})
 		return false
-	}
-	if d.f.Test.Outcome != delivery.Pass {
-		d.revert(delivery.CauseTest, "the test on the preview route failed: "+d.f.Test.Text, "")
+	case d.untested(s):
+		d.decide("the test on the preview route could not be run: " + d.f.Test.Text)
 		return false
 	}
 	return true
+}
+
+// untested says whether the step's test has ended without an answer.
+func (d *decider) untested(s delivery.Step) bool {
+	return len(s.Test) > 0 && d.f.Test != nil && d.f.Test.Step == d.r.Step && d.f.Test.Outcome != delivery.Pass
+}
+
+// convinced says whether nothing the judge says or does not say keeps the step.
+func (d *decider) convinced(s delivery.Step) bool {
+	outcome := d.outcome()
+	return !s.Proven || outcome == delivery.Pass || d.alone() ||
+		outcome == delivery.NoData && d.r.Plan.OnSilence == delivery.SilencePromotes
+}
+
+// alone says whether the stable release is down, by the data plane's word and
+// by its own: then any healthy release is better than none.
+func (d *decider) alone() bool {
+	return d.r.From != "" && d.f.Route.Known && d.f.Old.Healthy == 0 && d.f.Old.Ready == 0
 }
 
 // proven says whether the judge lets the step be left, and waits when it does not.
 func (d *decider) proven(s delivery.Step) bool {
-	if !s.Proven {
-		return true
-	}
-	outcome := delivery.NoData
-	if d.f.Verdict != nil {
-		outcome = d.f.Verdict.Outcome
-	}
 	switch {
-	case outcome == delivery.Pass:
-		return true
-	case outcome == delivery.NoData && d.r.Plan.OnSilence == delivery.SilencePromotes:
-		return true
-	case d.f.Old.Healthy == 0 && d.r.From != "":
-		return true // the stable release is down: any healthy one is better
-	case d.r.Approved > d.r.Step:
+	case d.convinced(s):
 		return true
 	case s.Max > 0 && d.spent(d.r.Shifted) >= s.Max:
-		d.to(delivery.Waiting, "judged for "+s.Max.String()+" and still "+d.outcome())
+		d.decide("judged for " + s.Max.String() + " and still " + string(d.outcome()))
 		return false
 	}
-	what := map[delivery.Outcome]string{
-		delivery.NoData:       "not enough data",
-		delivery.Inconclusive: "not enough data",
-		delivery.Broken:       "the judge's input is broken",
-	}[outcome]
+	what := "not enough data"
+	if d.outcome() == delivery.Broken {
+		what = "the judge's input is broken"
+	}
 	until := time.Time{}
 	if s.Max > 0 {
 		until = d.at(d.r.Shifted, s.Max)
 	}
 	d.wait(what, "the judge has not proven "+d.r.Version+" no worse yet", "enough requests, or slipway promote "+fmt.Sprint(d.r.Change)+" --env "+d.r.Env, "", until)
 	return false
+}
+
+// decide hands the step to a person. An approval given before that was known
+// does not answer it.
+func (d *decider) decide(why string) {
+	d.r.Approved = min(d.r.Approved, d.r.Step)
+	d.to(delivery.Waiting, why)
 }
 
 func (d *decider) because(s delivery.Step) string {
@@ -317,7 +350,7 @@ func (d *decider) because(s delivery.Step) string {
 		return "held at " + s.Weight.String()
 	case d.f.Verdict != nil && d.f.Verdict.Outcome == delivery.Pass:
 		return "proven no worse at " + s.Weight.String()
-	case d.f.Old.Healthy == 0:
+	case d.alone():
 		return "the stable release is down: nothing to compare with"
 	}
 	return "no requests at " + s.Weight.String() + ", and the plan promotes on silence"
