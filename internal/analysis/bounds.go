@@ -6,11 +6,10 @@ import "math"
 // lies above the line in some block (up), or below it in some block. A
 // candidate is refuted once its evidence reaches the limit, and stays so.
 //
-// Inverting e-processes gives intervals that are valid at every time
-// (Ramdas et al., arXiv 2210.01948, section 2): if the difference is the same in
-// every block, all intervals ever shown hold it with probability 1-alpha. If it
-// moves, the lower ends stay below its largest and the upper ends above its
-// smallest value. Candidates lie on a grid; an end is rounded outwards to it.
+// Inverting e-processes gives intervals that are valid at every time (Turner and
+// Grünwald, arXiv 2203.09785): if the difference is the same in every block, all
+// intervals ever shown hold it with probability 1-alpha. If it moves, the lower
+// ends stay below its largest and the upper ends above its smallest value. Candidates lie on a grid; an end is rounded outwards to it.
 type bound struct {
 	line    line
 	up      bool
