@@ -27,13 +27,16 @@ func newDecoder(r *report) *decoder {
 	return &decoder{report: r, values: map[string]position{}, keys: map[string]position{}, bad: map[string]bool{}}
 }
 
-// where returns the place to point at for a field: its value, or else its
-// nearest parent's key.
+// where returns the place to point at for a field: its value, or else its key,
+// or else its nearest parent's key or place in a list.
 func (d *decoder) where(path string) position {
 	if at, ok := d.values[path]; ok {
 		return at
 	}
 	for path != "" {
+		if at, ok := d.values[path]; ok && strings.HasSuffix(path, "]") {
+			return at
+		}
 		if at, ok := d.keys[path]; ok {
 			return at
 		}
@@ -170,7 +173,7 @@ func (d *decoder) text(path string, n *node) (string, bool) {
 	case text:
 		return n.text, true
 	case whole, decimal, truth:
-		d.refuse(path, n, fmt.Sprintf("must be text, is %s %s", n.kind, n.show()), fmt.Sprintf("put it in quotes: %q", n.text))
+		d.refuse(path, n, "must be text, is "+n.show(), fmt.Sprintf("put it in quotes: %q", n.text))
 	default:
 		d.refuse(path, n, "must be text, is "+n.show(), "say it as text")
 	}

@@ -309,6 +309,9 @@ func (b *builder) merged(n ast.Node) []*node {
 	}
 	var out []*node
 	for _, m := range from {
+		if m.kind == nothing {
+			continue
+		}
 		if m.kind != mapping {
 			b.r.add(v.at, "", "<< merges mappings, this is "+m.show(), "name an anchor of a mapping: <<: *name")
 			continue
