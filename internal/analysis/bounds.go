@@ -24,26 +24,34 @@ var spread = [...]float64{1.5, 3, 10}
 // prior is the weight in units of stable's share in the canary's predicted share.
 const prior = 20
 
-func (b *bound) observe(p pair, sb, limit float64) {
-	if b.refuted {
-		return
+// ratios are the e-variables of a bound's fixed alternatives, up or down from
+// the line where stable's share is sb.
+func (l line) ratios(up bool, nb, nc, sb float64) (all [len(spread)]ratio) {
+	from := l.at(sb)
+	if from <= least || from >= most {
+		return all
 	}
+	for k, m := range spread {
+		if !up {
+			m = 1 / m
+		}
+		all[k] = l.ratio(nb, nc, sb, timesOdds(from, m))
+	}
+	return all
+}
+
+func (b *bound) observe(p pair, sb float64, fixed [len(spread)]ratio, limit float64) {
 	from := b.line.at(sb)
 	plug := inside((b.canary.x + prior*sb) / (b.canary.n + prior))
-	for k := range b.log {
-		sc := plug
-		switch {
-		case k == 0 || from <= least || from >= most:
-		case b.up:
-			sc = timesOdds(from, spread[k-1])
-		default:
-			sc = timesOdds(from, 1/spread[k-1])
-		}
-		if b.up && sc > from || !b.up && sc < from {
-			b.log[k] += b.line.logE(p, sb, sc)
-		}
+	if b.up && plug > from || !b.up && plug < from {
+		b.log[0] += b.line.logE(p, sb, plug)
 	}
-	b.refuted = logMean(b.log[:]) >= limit
+	top := b.log[0]
+	for k, r := range fixed {
+		b.log[1+k] += r.log(p)
+		top = max(top, b.log[1+k])
+	}
+	b.refuted = top >= limit && logMean(b.log[:]) >= limit
 	b.canary.add(p.nc, p.xc)
 }
 

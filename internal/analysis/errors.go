@@ -49,7 +49,9 @@ func (e *errorTest) observe(p pair, limit float64) {
 		e.promote.win(0, e.proof.logE(p, s, s))
 		e.promote.close()
 		for i := range e.bounds {
-			e.bounds[i].observe(p, sb, limit)
+			if b := &e.bounds[i]; !b.refuted {
+				b.observe(p, sb, b.line.ratios(b.up, p.nb, p.nc, sb), limit)
+			}
 		}
 		e.seen.add(p)
 	}

@@ -27,14 +27,30 @@ func (l line) at(p float64) float64 { return l.r*p + l.a }
 // so does one whose q cannot be told from 1 in a float64, which is known before
 // its outcomes are.
 func (l line) logE(p pair, sb, sc float64) float64 {
-	if p.nb == 0 || p.nc == 0 {
-		return 0
+	return l.ratio(p.nb, p.nc, sb, sc).log(p)
+}
+
+// ratio is a block e-variable before the block's outcomes are known: the log of
+// the likelihood ratio of one unit with the outcome, and of one without, in
+// each arm.
+type ratio struct{ xb, yb, xc, yc float64 }
+
+func (l line) ratio(nb, nc, sb, sc float64) ratio {
+	if nb == 0 || nc == 0 {
+		return ratio{}
 	}
-	qb, qc := l.project(p.nb, p.nc, sb, sc)
+	qb, qc := l.project(nb, nc, sb, sc)
 	if max(qb, qc) > nearlyOne {
-		return 0
+		return ratio{}
 	}
-	return logRatio(p.xb, p.nb-p.xb, sb, qb) + logRatio(p.xc, p.nc-p.xc, sc, qc)
+	return ratio{
+		math.Log1p((sb - qb) / qb), math.Log1p((qb - sb) / (1 - qb)),
+		math.Log1p((sc - qc) / qc), math.Log1p((qc - sc) / (1 - qc)),
+	}
+}
+
+func (r ratio) log(p pair) float64 {
+	return p.xb*r.xb + (p.nb-p.xb)*r.yb + p.xc*r.xc + (p.nc-p.xc)*r.yc
 }
 
 // nearlyOne is where 1-q has lost too many digits.
@@ -43,18 +59,6 @@ const nearlyOne = 1 - 1e-12
 // growth returns the expected logE of a block of nb and nc units if (sb, sc) is the truth.
 func (l line) growth(nb, nc, sb, sc float64) float64 {
 	return l.logE(pair{nb: nb, xb: nb * sb, nc: nc, xc: nc * sc}, sb, sc)
-}
-
-// logRatio returns x log(s/q) + y log((1-s)/(1-q)).
-func logRatio(x, y, s, q float64) float64 {
-	v := 0.0
-	if x > 0 {
-		v = x * math.Log1p((s-q)/q)
-	}
-	if y > 0 {
-		v += y * math.Log1p((q-s)/(1-q))
-	}
-	return v
 }
 
 // project returns the point (qb, qc) of the line that minimises

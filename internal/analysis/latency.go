@@ -174,21 +174,30 @@ func (l *latencyTest) prove(t *proof, b Block, paired bool, limit float64) {
 		}
 		t.promote.close()
 		t.seen.add(p)
-		for i := range t.bounds {
-			s := &t.bounds[i]
-			if s.refuted {
-				continue
-			}
-			if to := t.bin + 1 + s.shift; !s.up {
-				s.observe(l.pair(b, t.bin, s.shift), t.below.predict(), limit)
-			} else if to >= 0 && to <= Bins-2 {
-				s.observe(l.pair(b, t.bin+1, s.shift), t.slow.predict(), limit)
-			}
-		}
+		l.narrow(t, b, limit)
 	}
 	t.below.add(p.nb, p.xb)
 	t.beyond.add(p.nb, l.exceeds(0, b.Stable, t.bin+t.shift))
 	t.slow.add(p.nb, l.exceeds(0, b.Stable, t.bin+1))
+}
+
+// narrow moves the ends of the interval of a quantile. From above the threshold
+// is that of the rollback test, from below that of the promotion test.
+func (l *latencyTest) narrow(t *proof, b Block, limit float64) {
+	nb, nc := float64(b.Stable.Units), float64(b.Canary.Units)
+	above, below := t.slow.predict(), t.below.predict()
+	up, down := line{1, 0}.ratios(true, nb, nc, above), line{1, 0}.ratios(false, nb, nc, below)
+	for i := range t.bounds {
+		s := &t.bounds[i]
+		if s.refuted {
+			continue
+		}
+		if to := t.bin + 1 + s.shift; !s.up {
+			s.observe(l.pair(b, t.bin, s.shift), below, down, limit)
+		} else if to >= 0 && to <= Bins-2 {
+			s.observe(l.pair(b, t.bin+1, s.shift), above, up, limit)
+		}
+	}
 }
 
 // load prepares the counts of a block and adds them to the histograms.

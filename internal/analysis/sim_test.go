@@ -98,11 +98,9 @@ func (s service) run(t *testing.T, seed uint64, horizon int, stop delivery.Outco
 	t.Helper()
 	r := rand.New(rand.NewPCG(2026, seed))
 	j := New(delivery.JudgePolicy{}, s.baseline(r))
-	if stop == delivery.Fail { // intervals are no part of the evidence, and most of the work
-		j.errors.bounds = nil
-		for i := range j.latency.proofs {
-			j.latency.proofs[i].bounds = nil
-		}
+	j.errors.bounds = nil // intervals are no part of the evidence, and most of the work
+	for i := range j.latency.proofs {
+		j.latency.proofs[i].bounds = nil
 	}
 	e := ending{outcome: delivery.NoData}
 	for i := range horizon {
