@@ -1,0 +1,154 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
+)
+
+// routes is the whole API in one place. To leave huma, this file and openapi.go
+// are what has to be written anew; handlers are plain functions.
+func (s *Server) routes() {
+	s.api = humago.NewWithPrefix(s.mux, Base, specification())
+	s.projectRoutes()
+	s.changeRoutes()
+	s.serviceRoutes()
+	s.holdRoutes()
+	s.ledgerRoutes()
+	s.documentRoutes()
+}
+
+func (s *Server) projectRoutes() {
+	route(s, s.op("GET /healthz", "health", "Whether the server answers", anyone, describe("No token is needed.")), s.healthz)
+	route(s, s.op("GET /doctor", "doctor", "What Slipway finds when it looks at itself"), s.doctor)
+	route(s, s.op("GET /status", "status", "What runs where, and what can be deployed right now"), s.status)
+	route(s, s.op("PUT /project", "put-project", "Put a slipway.yaml in force", reads(yamlBody),
+		describe("Every mistake is answered at once, with file, line, column and a caret.")), s.putProject)
+	route(s, s.op("GET /project", "get-project", "The project in force"), s.getProject)
+	route(s, s.op("GET /project/explain", "explain-project", "Every value of the project and where it came from"), s.explainProject)
+	route(s, s.op("POST /bundles", "upload-bundle", "Upload what a service is made of", reads(tarBody),
+		describe("A canonical tar of at most 1 GiB. The same content is kept once, so no Idempotency-Key is needed.")), s.postBundle)
+	route(s, s.op("GET /bundles/{digest}", "has-bundle", "Whether a bundle is here", status(http.StatusNoContent),
+		describe("HEAD does the same.")), s.getBundle)
+}
+
+func (s *Server) changeRoutes() {
+	route(s, s.op("POST /changes", "submit", "Submit a change", reads(jsonBody), status(http.StatusCreated),
+		describe("With dry_run the answer is 200, says what would happen, and nothing changes.")), s.postChange)
+	route(s, s.op("GET /changes", "list-changes", "Changes, newest first"), s.getChanges)
+	route(s, s.op("GET /changes/{id}", "get-change", "A change and how far it is"), s.getChange)
+	for verb, does := range map[string]struct {
+		ask delivery.AskVerb
+		say string
+	}{
+		"abort":   {delivery.AskAbort, "Take a change back"},
+		"pause":   {delivery.AskPause, "Stop a change where it is"},
+		"resume":  {delivery.AskResume, "Let a paused change go on"},
+		"approve": {delivery.AskApprove, "Let the step be left that waits for a person"},
+		"finish":  {delivery.AskPromote, "Skip what is left of the analysis"},
+	} {
+		route(s, s.op("POST /changes/{id}/"+verb, verb+"-change", does.say, reads(jsonBody)), s.askChange(does.ask))
+	}
+	route(s, s.op("POST /changes/{id}/promote", "promote-change", "Let a change enter the next environment", reads(jsonBody)), s.promoteChange)
+	route(s, s.op("GET /rollouts", "list-rollouts", "Rollouts, newest first"), s.getRollouts)
+	route(s, s.op("GET /rollouts/{change}/{env}", "get-rollout", "A rollout with everything that is measured about it"), s.getRollout)
+}
+
+func (s *Server) serviceRoutes() {
+	for verb, does := range map[string]struct {
+		ask delivery.AskVerb
+		say string
+	}{
+		"abort":  {delivery.AskAbort, "Take back what is under way"},
+		"pause":  {delivery.AskPause, "Stop what is under way where it is"},
+		"resume": {delivery.AskResume, "Let what is paused go on"},
+	} {
+		route(s, s.op("POST /services/{service}/"+verb, verb+"-service", does.say, reads(jsonBody)), s.askService(does.ask))
+	}
+	route(s, s.op("POST /services/{service}/promote", "promote-service", "Promote what is stable before an environment", reads(jsonBody)), s.promoteService)
+	route(s, s.op("POST /services/{service}/rollback", "rollback", "Go back", reads(jsonBody),
+		describe("What is under way is aborted; otherwise the release before takes over again, code and configuration.")), s.rollback)
+	route(s, s.op("GET /services/{service}/why", "why", "Why the newest release is or is not in an environment"), s.why)
+	route(s, s.op("GET /services/{service}/diff", "diff", "What differs between two releases"), s.diff)
+	route(s, s.op("GET /services/{service}/calls", "calls", "Who called this service and whom it called in the last ten minutes"), s.calls)
+	route(s, s.op("GET /services/{service}/logs", "logs", "What instances wrote, or which requests failed", streaming(sse, ndjson)), s.logs)
+}
+
+func (s *Server) holdRoutes() {
+	route(s, s.op("GET /holds", "list-holds", "Holds in force"), s.getHolds)
+	route(s, s.op("POST /holds", "hold", "Pin an environment or quarantine a version", reads(jsonBody), status(http.StatusCreated)), s.postHold)
+	route(s, s.op("POST /holds/lift", "lift", "Lift holds", reads(jsonBody)), s.liftHold)
+}
+
+func (s *Server) ledgerRoutes() {
+	route(s, s.op("GET /events", "events", "Follow the ledger", streaming(sse),
+		describe("Server-sent events: id is the line number, event its kind, data the line. Nothing is lost or doubled over reconnects.")), s.events)
+	route(s, s.op("GET /ledger", "list-ledger", "Lines of the ledger"), s.getLedger)
+	route(s, s.op("GET /audit/verify", "verify-ledger", "Whether the chain of the ledger holds"), s.verify)
+}
+
+// option alters an operation, and what is known of its route.
+type option func(s *Server, op *huma.Operation)
+
+// op describes one route; where is its method and path.
+func (s *Server) op(where, id, summary string, options ...option) huma.Operation {
+	method, path, _ := strings.Cut(where, " ")
+	noun, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	op := huma.Operation{
+		OperationID: id, Method: method, Path: path, Summary: summary, Tags: []string{noun},
+		BodyReadTimeout: -1, // the body is read already, within its time
+		MaxBodyBytes:    maxText + 1,
+		Responses:       map[string]*huma.Response{"default": problemResponse(s.api.OpenAPI().Components.Schemas)},
+	}
+	for _, o := range options {
+		o(s, &op)
+	}
+	return op
+}
+
+// reads says what a route reads.
+func reads(k bodyKind) option {
+	return func(s *Server, op *huma.Operation) {
+		s.bodies[op.Method+" "+Base+op.Path] = k
+		if op.Method == http.MethodPost && k == jsonBody {
+			op.Parameters = append(op.Parameters, &huma.Param{
+				Name: keyHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeString, MaxLength: new(255)},
+				Description: "Names the request. The same key with the same body gives the answer that was given before, marked " + replayHeader + ": true.",
+			})
+		}
+		if k == tarBody {
+			op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+				string(tarBody): {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
+			}}
+		}
+	}
+}
+
+// streaming says which forms an answer without end has.
+func streaming(forms ...framing) option {
+	return func(_ *Server, op *huma.Operation) {
+		content := map[string]*huma.MediaType{}
+		for _, f := range forms {
+			content[string(f)] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
+		}
+		op.Responses["200"] = &huma.Response{Description: "A stream", Content: content}
+	}
+}
+
+func status(code int) option {
+	return func(_ *Server, op *huma.Operation) { op.DefaultStatus = code }
+}
+
+func describe(text string) option {
+	return func(_ *Server, op *huma.Operation) { op.Description = text }
+}
+
+// anyone may ask, without a token.
+func anyone(s *Server, op *huma.Operation) {
+	s.open[op.Method+" "+Base+op.Path] = true
+	op.Security = []map[string][]string{{}}
+}

@@ -1,0 +1,123 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/slipway-cd/slipway/internal/artifact"
+	"github.com/slipway-cd/slipway/internal/control"
+	"github.com/slipway-cd/slipway/internal/store"
+	"github.com/slipway-cd/slipway/internal/workload"
+)
+
+// Base is where every route of the API begins.
+const Base = "/api/v1"
+
+// Deps is all that the API is a face of.
+type Deps struct {
+	Loop      *control.Loop
+	Store     *store.Store
+	Artifacts *artifact.Store
+	Workload  workload.Driver // read for logs only
+	Log       *slog.Logger
+	Token     string // who shows it may do everything; an empty one opens nothing
+	Version   string // of Slipway, shown by /healthz
+	Addr      string // host:port people reach the API at; its host is accepted in Host headers beside loopback
+}
+
+// Server is the HTTP API. It is an http.Handler; make it with New.
+type Server struct {
+	d       Deps
+	mux     *http.ServeMux
+	api     huma.API
+	bodies  map[string]bodyKind // by mux pattern
+	open    map[string]bool     // mux patterns that want no token
+	streams *streams
+	keys    *keyring
+}
+
+// New returns the API over d. It does no I/O.
+func New(d Deps) *Server {
+	s := &Server{
+		d: d, mux: http.NewServeMux(), bodies: map[string]bodyKind{}, open: map[string]bool{},
+		streams: newStreams(maxStreams), keys: newKeyring(),
+	}
+	s.routes()
+	return s
+}
+
+// HangUp ends every stream and refuses new ones; ordinary requests go on. Serve
+// calls it when it stops.
+func (s *Server) HangUp() { s.streams.hangUp() }
+
+// ServeHTTP answers one request: who asks and from where, which route, what
+// body, was it asked before, and only then the handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer s.recovered(w, r)
+	harden(w.Header())
+	_, pattern := s.mux.Handler(r)
+	if p := s.admit(r, s.open[pattern]); p != nil {
+		if p.Code == codeUnauthorized {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="slipway"`)
+		}
+		p.write(w)
+		return
+	}
+	if pattern == "" {
+		s.lost(w, r)
+		return
+	}
+	body, p := takeBody(w, r, s.bodies[pattern])
+	if p != nil {
+		p.write(w)
+		return
+	}
+	s.once(w, r, body)
+}
+
+// recovered turns a panic of a handler into a problem, and a line in the log.
+func (s *Server) recovered(w http.ResponseWriter, r *http.Request) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v == http.ErrAbortHandler {
+		panic(v)
+	}
+	s.d.Log.ErrorContext(r.Context(), "handler panicked",
+		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
+	newProblem(codeInternal, "something went wrong inside Slipway").write(w)
+}
+
+// lost answers for a path that is not there, or a method a path does not have.
+func (s *Server) lost(w http.ResponseWriter, r *http.Request) {
+	h, _ := s.mux.Handler(r)
+	probe := &recorder{header: http.Header{}}
+	h.ServeHTTP(probe, r)
+	if allow := probe.header.Get("Allow"); allow != "" {
+		w.Header().Set("Allow", allow)
+		p := newProblem(codeMethod, fmt.Sprintf("%s has no %s; it has %s", r.URL.Path, r.Method, allow))
+		p.Hint = "GET " + Base + "/docs lists every route"
+		p.write(w)
+		return
+	}
+	p := newProblem(codeNotFound, "there is no route "+r.Method+" "+r.URL.Path)
+	p.Hint = "GET " + Base + "/docs lists every route"
+	p.write(w)
+}
+
+// route registers a handler. What it returns as an error becomes a problem.
+func route[I, O any](s *Server, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
+	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := handle(ctx, in)
+		if err != nil {
+			return nil, s.explain(ctx, err)
+		}
+		return out, nil
+	})
+}

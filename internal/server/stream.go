@@ -1,0 +1,177 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+)
+
+// Bounds of streams.
+const (
+	maxStreams = 64               // at once
+	beatTime   = 10 * time.Second // between two signs of life
+	takeTime   = 15 * time.Second // for the client to take what is sent; then it is dropped
+)
+
+// streams counts the long answers under way and can end them all.
+type streams struct {
+	seats  chan struct{}
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newStreams(most int) *streams {
+	return &streams{seats: make(chan struct{}, most), closed: make(chan struct{})}
+}
+
+func (s *streams) hangUp() { s.once.Do(func() { close(s.closed) }) }
+
+// enter takes a seat. leave gives it back and must be called.
+func (s *streams) enter() (leave func(), err error) {
+	select {
+	case <-s.closed:
+		return nil, newProblem(codeStopping, "the server is stopping")
+	default:
+	}
+	select {
+	case s.seats <- struct{}{}:
+		return func() { <-s.seats }, nil
+	default:
+		p := newProblem(codeTooMany, fmt.Sprintf("%d streams are open already, which is all there may be", cap(s.seats)))
+		p.Hint = "close one, or try again in a few seconds"
+		return nil, p
+	}
+}
+
+// streamOutput is an answer that goes on. It has no form that huma could write.
+type streamOutput struct {
+	Body func(huma.Context)
+}
+
+// streamed returns an answer that write fills until its context ends: the client
+// left, the server stops, or the client did not take what was sent.
+func (s *Server) streamed(ctx context.Context, f framing, write func(context.Context, *stream)) (*streamOutput, error) {
+	leave, err := s.streams.enter()
+	if err != nil {
+		return nil, err
+	}
+	return &streamOutput{Body: func(hc huma.Context) {
+		defer leave()
+		_, w := humago.Unwrap(hc)
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		st := &stream{w: w, conn: http.NewResponseController(w), framing: f, cancel: cancel}
+		h := w.Header()
+		h.Set("Content-Type", string(f))
+		h.Set("X-Accel-Buffering", "no")
+		w.WriteHeader(http.StatusOK)
+		var beats sync.WaitGroup
+		defer beats.Wait()
+		defer cancel()
+		beats.Go(func() { st.beat(ctx, s.streams.closed) })
+		write(ctx, st)
+	}}, nil
+}
+
+// framing is how lines are told apart in a stream.
+type framing string
+
+const (
+	sse    framing = "text/event-stream"
+	ndjson framing = "application/x-ndjson"
+)
+
+// stream writes lines to one client, and gives up on one that does not take
+// them: nothing is kept for it. It is safe for use by many goroutines.
+type stream struct {
+	framing framing
+	cancel  context.CancelFunc
+
+	mu   sync.Mutex
+	w    io.Writer
+	conn *http.ResponseController
+}
+
+// message is one line of a stream.
+type message struct {
+	id    int64  // 0: none
+	event string // "": none
+	data  any
+}
+
+// send writes one message. It returns false when the stream is over.
+func (s *stream) send(m message) bool {
+	data, err := json.Marshal(m.data)
+	if err != nil {
+		s.cancel()
+		return false
+	}
+	text := string(data) + "\n"
+	if s.framing == sse {
+		text = "data: " + text + "\n"
+		if m.event != "" {
+			text = "event: " + m.event + "\n" + text
+		}
+		if m.id > 0 {
+			text = fmt.Sprintf("id: %d\n", m.id) + text
+		}
+	}
+	return s.write(text)
+}
+
+// note writes a comment that readers of the stream skip, where there is such a thing.
+func (s *stream) note(text string) bool {
+	if s.framing != sse {
+		return s.write("")
+	}
+	return s.write(": " + text + "\n\n")
+}
+
+func (s *stream) write(text string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = s.conn.SetWriteDeadline(time.Now().Add(takeTime)) // a recorder in a test has none
+	_, err := io.WriteString(s.w, text)
+	if err != nil {
+		s.cancel()
+	}
+	return err == nil
+}
+
+// flush sends what was written.
+func (s *stream) flush() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.conn.Flush()
+	if err != nil {
+		s.cancel()
+	}
+	return err == nil
+}
+
+// beat shows that the stream lives, so that nobody between the two ends takes
+// it for dead, and ends it when the server stops.
+func (s *stream) beat(ctx context.Context, closed <-chan struct{}) {
+	ticker := time.NewTicker(beatTime)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-closed:
+			s.cancel()
+			return
+		case <-ticker.C:
+			if !s.note("beat") || !s.flush() {
+				return
+			}
+		}
+	}
+}
