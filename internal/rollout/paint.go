@@ -109,7 +109,7 @@ func (d *decider) paintBack() {
 // can, or had its time and is up at least in part.
 func (d *decider) backTo() delivery.Weight {
 	now := d.desired()
-	if d.f.Route.Known {
+	if d.f.Route.Known && len(d.f.Route.Split) > 0 { // an empty table says nothing of what was asked
 		now = min(now, d.f.Route.weightOf(d.r.To))
 	}
 	old, left := d.up(d.f.Old), d.up(d.f.New)

@@ -75,7 +75,7 @@ func drawWorld(t *rapid.T) *world {
 // events is all that can happen between two looks. Most ticks are quiet.
 var events = []string{
 	"", "", "", "", "", "", "", "", "new crashes", "new flaps", "new dies", "old crashes", "old flaps", "old dies", "old lives",
-	"plane goes", "plane comes", "plane comes", "verdict", "verdict", "fail", "pause", "resume", "resume", "approve", "approve", "promote", "abort",
+	"plane goes", "plane comes", "plane comes", "plane restarts", "plane deaf", "busy", "free", "pin", "lift", "missing", "verdict", "verdict", "fail", "pause", "resume", "resume", "approve", "approve", "promote", "abort",
 	"newer", "dies before write", "dies before apply", "dies before apply", "two deciders", "tests fail", "test breaks",
 }
 
@@ -103,7 +103,19 @@ func (w *world) happen(t *rapid.T, event string) string {
 	case "plane goes":
 		w.away = true
 	case "plane comes":
-		w.away = false
+		w.away, w.deaf = false, false
+	case "plane restarts":
+		w.restartPlane()
+	case "plane deaf":
+		w.deaf = true
+	case "busy", "free":
+		w.facts.Busy, w.facts.Turn = map[string]string{"busy": "6/prod"}[event], event == "free"
+	case "pin":
+		w.facts.Hold = &delivery.Hold{Kind: delivery.Pinned, Service: "shop", Env: "prod", Why: "sale", By: "ada"}
+	case "lift":
+		w.facts.Hold = nil
+	case "missing":
+		w.facts.Missing = "bundle sha256:0b5e is gone"
 	case "verdict":
 		if !w.failShown {
 			w.judge(rapid.SampledFrom([]delivery.Outcome{delivery.Pass, delivery.Inconclusive, delivery.Broken, delivery.NoData}).Draw(t, "outcome"))
@@ -165,8 +177,8 @@ func (w *world) race() {
 // behave makes the world kind: what can start does, the data plane answers,
 // people answer, the judge has data.
 func (w *world) behave() {
-	w.away, w.lag = false, min(w.lag, 1)
-	w.facts.Busy, w.facts.Turn = "", true
+	w.away, w.deaf, w.lag = false, false, min(w.lag, 1)
+	w.facts.Busy, w.facts.Turn, w.facts.Hold = "", true, nil
 	if !w.failShown {
 		w.judge(delivery.Pass)
 	}
@@ -187,7 +199,7 @@ func (w *world) behave() {
 func TestSimulation(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWorld(t)
-		for range rapid.IntRange(0, 60).Draw(t, "ticks") {
+		for range rapid.IntRange(0, 50).Draw(t, "ticks") {
 			w.tick(rapid.SampledFrom([]time.Duration{time.Second, 10 * time.Second, 40 * time.Second}).Draw(t, "dt"))
 			w.turn(w.happen(t, rapid.SampledFrom(events).Draw(t, "event")))
 		}

@@ -60,6 +60,7 @@ type world struct {
 	sent    []delivery.Share           // split that reached the data plane
 	sentPre delivery.ReleaseID
 	away    bool // the data plane does not answer, though it routes
+	deaf    bool // it answers and takes nothing in
 	lag     int  // ticks until a sent split is in force
 	lagLeft int
 	force   []delivery.Share // split in force
@@ -136,9 +137,11 @@ func (w *world) tick(d time.Duration) {
 	for id, p := range w.pools {
 		p.tick(w.applied[id])
 	}
-	if w.lagLeft > 0 {
+	switch {
+	case w.deaf:
+	case w.lagLeft > 0:
 		w.lagLeft--
-	} else {
+	default:
 		w.force, w.forcePr = w.sent, w.sentPre
 	}
 	for _, p := range w.pools {
@@ -293,6 +296,16 @@ func (w *world) apply() {
 	maps.Copy(w.applied, w.wants)
 	if !w.away && (!reflect.DeepEqual(w.sent, w.desired) || w.sentPre != w.preview) {
 		w.sent, w.sentPre, w.lagLeft = w.desired, w.preview, w.lag
+	}
+}
+
+// restartPlane loses the data plane's table and all it knows of health.
+func (w *world) restartPlane() {
+	w.sent, w.force, w.sentPre, w.forcePr = nil, nil, "", ""
+	for _, p := range w.pools {
+		for i := range p.all {
+			p.all[i].healthy = false
+		}
 	}
 }
 
