@@ -202,7 +202,7 @@ func launch(t *testing.T, service string, w way, dir string, vars []string) *ins
 	} else {
 		cmd := command(t, service, w)
 		cmd.Dir, cmd.Stdout, cmd.Stderr = dir, i.log, i.log
-		cmd.Env = append(append(os.Environ(), "HARBOR_SERVE="+service), vars...)
+		cmd.Env = append(append(os.Environ(), "HARBOR_SERVE="+service, "GORACE=atexit_sleep_ms=0"), vars...)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
