@@ -223,6 +223,20 @@ func (c *child) group() []identity {
 	return descendantsOf(os.Getpid())
 }
 
+// strays lists the processes of the instance that left its session. Health
+// commands lead sessions of their own and are none.
+func (n *nursery) strays(c *child) []identity {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var all []identity
+	for _, p := range c.group() {
+		if s, err := statOf(p.PID); err == nil && s.session != c.id.PID && !n.own[s.session] {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
 // killAll ends every process of the list that list gives, until it gives none.
 func killAll(list func() []identity) error {
 	deadline := time.NewTimer(killWait)

@@ -40,6 +40,7 @@ type Tuning struct {
 	Steady     time.Duration `json:"steady"`      // 30 s; who served that long restarts at BackoffMin
 	LogBytes   int64         `json:"log_bytes"`   // 10 MiB a file
 	LogFiles   int           `json:"log_files"`   // 3
+	NoGroups   bool          `json:"no_groups"`   // make no control groups; limits are watched instead
 }
 
 func (t Tuning) orDefaults() Tuning {
@@ -306,7 +307,7 @@ func (f folder) bury() (done bool, err error) {
 	if err == nil && r.Phase == workload.Stopped && r.Gen == w.Gen {
 		return true, nil
 	}
-	if err := killAll(func() []identity { return sessionOf(r.Child) }); err != nil {
+	if err := killAll(r.leftovers); err != nil {
 		return false, err
 	}
 	r.Gen = w.Gen

@@ -48,7 +48,8 @@ type record struct {
 	Phase    workload.Phase `json:"phase"`
 	Port     int            `json:"port,omitempty"`
 	Shim     identity       `json:"shim"`
-	Child    identity       `json:"child"` // also the id of its session and process group
+	Child    identity       `json:"child"`            // also the id of its session and process group
+	Strays   []identity     `json:"strays,omitempty"` // its processes in sessions of their own
 	Started  time.Time      `json:"started,omitzero"`
 	Since    time.Time      `json:"since"`
 	Restarts int            `json:"restarts"`

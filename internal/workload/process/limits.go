@@ -21,7 +21,6 @@ const (
 // bounds is what holds one instance within its limits: control groups where
 // this process may make them, and the watch for what they do not cover.
 type bounds struct {
-	limits delivery.Limits
 	groups []string // folders of control groups
 	oom    string   // file that counts kills for want of memory
 	killed int      // its count at the last look
@@ -29,11 +28,10 @@ type bounds struct {
 	words  []string
 }
 
-// bind makes the control groups of an instance. It never fails: what cannot be
+// bind makes the control groups of an instance below those of tree. It never fails: what cannot be
 // bounded by the kernel is watched, or said to be unbounded.
-func bind(name string, l delivery.Limits) *bounds {
-	b := &bounds{limits: l, watch: l}
-	tree := cgroups()
+func bind(tree hierarchy, name string, l delivery.Limits) *bounds {
+	b := &bounds{watch: l}
 	if l.MemoryBytes > 0 {
 		if dir, ok := b.group(tree, "memory", name, memoryFiles(l.MemoryBytes)); ok {
 			b.watch.MemoryBytes = 0
@@ -118,8 +116,8 @@ func (b *bounds) group(h hierarchy, controller, name string, files map[string]st
 		parents = []string{h.unified, filepath.Dir(h.unified)}
 	}
 	for _, parent := range parents {
-		if rel, err := filepath.Rel(cgroupRoot, parent); parent == "" || err != nil || strings.HasPrefix(rel, "..") {
-			continue
+		if rel, err := filepath.Rel(cgroupRoot, parent); err != nil || strings.HasPrefix(rel, "..") {
+			continue // unknown, or above all groups
 		}
 		dir := filepath.Join(parent, name)
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {

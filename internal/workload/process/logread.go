@@ -18,7 +18,8 @@ import (
 const (
 	defaultTail = 100
 	followEvery = 100 * time.Millisecond
-	mostFiles   = 100 // rotated files looked for
+	mostFiles   = 100       // rotated files looked for
+	chunk       = 256 << 10 // bytes read from the end of a file at first
 )
 
 // Logs implements workload.Driver. Lines of several instances are merged by
@@ -69,12 +70,13 @@ func (d *Driver) news(q workload.LogQuery, cursors map[folder]*cursor, first boo
 			c = &cursor{path: f.path(logFile), id: w.Spec.ID}
 			cursors[f] = c
 		}
-		fresh, err := c.read()
+		read := c.read
+		if first {
+			read = func() ([]workload.LogLine, error) { return c.last(q.Tail) }
+		}
+		fresh, err := read()
 		if err != nil {
 			return nil, err
-		}
-		if first && len(fresh) > q.Tail {
-			fresh = fresh[len(fresh)-q.Tail:]
 		}
 		lines = append(lines, fresh...)
 	}
@@ -126,6 +128,44 @@ func (c *cursor) read() ([]workload.LogLine, error) {
 		lines = append(lines, c.parse(b)...)
 	}
 	return lines, nil
+}
+
+// last returns the last n lines and moves the cursor behind them. It reads no
+// more of the files than it must.
+func (c *cursor) last(n int) (lines []workload.LogLine, err error) {
+	files, err := c.files()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		for _, f := range files {
+			f.Close() //nolint:errcheck // read only
+		}
+	}()
+	for i := len(files) - 1; i >= 0 && len(lines) < n; i-- {
+		info, err := files[i].Stat()
+		if err != nil {
+			return nil, err
+		}
+		end := info.Size()
+		for span := int64(chunk); ; span *= 4 {
+			from := max(0, end-span)
+			b, err := io.ReadAll(io.NewSectionReader(files[i], from, end-from))
+			if err != nil {
+				return nil, err
+			}
+			b = b[:bytes.LastIndexByte(b, '\n')+1]
+			if i == len(files)-1 {
+				c.at, c.off = info, from+int64(len(b))
+			}
+			found := c.parse(b)
+			if from == 0 || len(found)+len(lines) > n {
+				lines = append(found, lines...)
+				break
+			}
+		}
+	}
+	return lines[max(0, len(lines)-n):], nil
 }
 
 // files opens the file the cursor is in and every newer one, oldest first. If

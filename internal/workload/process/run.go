@@ -42,7 +42,11 @@ func (k *keeper) begin() *run {
 	if path, r.err = lookCommand(spec.Bundle, spec.Run.Command[0], pathOf(spec.Vars)); r.err != nil {
 		return r
 	}
-	r.bounds = bind(groupName(k.dir), spec.Run.Limits)
+	tree := hierarchy{}
+	if !k.w.Tuning.NoGroups {
+		tree = cgroups()
+	}
+	r.bounds = bind(tree, groupName(k.dir), spec.Run.Limits)
 	k.r.Limits = r.bounds.words
 	o := order{Path: path, Argv: spec.Run.Command, Env: environ(spec.Vars, k.r.Port), Files: uint64(max(spec.Run.Limits.OpenFiles, 0))}
 	r.c, r.err = k.nursery.startChild(o, spec.Bundle, k.log, r.bounds.admit, func(id identity) error {
@@ -53,7 +57,7 @@ func (k *keeper) begin() *run {
 		return r
 	}
 	r.since = time.Now()
-	k.log.say("started %s as pid %d on port %d%s", describe(o.Argv), r.c.id.PID, k.r.Port, listed(r.bounds.words))
+	k.log.say("started %s as pid %d on port %d%s", strings.Join(o.Argv, " "), r.c.id.PID, k.r.Port, listed(r.bounds.words))
 	h := withDefaults(spec.Run.Health)
 	r.health = health{rise: h.Rise, fall: h.Fall}
 	return r
@@ -75,6 +79,7 @@ func (r *run) watch(ctx context.Context) {
 	wg.Go(func() { ask(probing, p, asked, probes) })
 	defer wg.Wait()
 	defer enough()
+	k := r.k
 	tick := time.NewTicker(watchTick)
 	defer tick.Stop()
 	next := time.Duration(0)
@@ -87,6 +92,8 @@ func (r *run) watch(ctx context.Context) {
 			r.see(err)
 			next, ready = r.health.wait(p.spec.Interval), asked
 		case <-tick.C:
+			k.r.Strays = k.nursery.strays(r.c)
+			k.keepTrying()
 			if why := r.bounds.over(r.c.group()); why != "" && r.killed == "" {
 				r.killed = why
 				r.kill()

@@ -8,8 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -155,10 +155,10 @@ func (k *keeper) inherit() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		k.log.say("its state could not be read, so it begins anew: %v", err)
 	}
-	if left := sessionOf(old.Child); len(left) > 0 {
+	if left := old.leftovers(); len(left) > 0 {
 		k.log.say("%d processes of a killed runner are ended", len(left))
 	}
-	if err := killAll(func() []identity { return sessionOf(old.Child) }); err != nil {
+	if err := killAll(old.leftovers); err != nil {
 		return err
 	}
 	k.r, k.r.Shim = old, me
@@ -167,7 +167,7 @@ func (k *keeper) inherit() error {
 		k.r.LastExit = "its runner was killed"
 		k.log.say("the runner was killed; this is the next one")
 	}
-	k.r.Child = identity{}
+	k.r.Child, k.r.Strays = identity{}, nil
 	return nil
 }
 
@@ -198,7 +198,7 @@ func (k *keeper) finish(ctx context.Context) (over bool, err error) {
 
 // settle moves a record without a process to phase.
 func (r *record) settle(phase workload.Phase) {
-	r.Child, r.Probe, r.Retry = identity{}, "", time.Time{}
+	r.Child, r.Strays, r.Probe, r.Retry = identity{}, nil, "", time.Time{}
 	r.to(phase)
 }
 
@@ -281,6 +281,17 @@ func (k *keeper) keepTrying() {
 	}
 }
 
+// leftovers lists what still runs of a record whose shim is gone.
+func (r record) leftovers() []identity {
+	left := sessionOf(r.Child)
+	for _, p := range r.Strays {
+		if p.runs() && !slices.Contains(left, p) {
+			left = append(left, p)
+		}
+	}
+	return left
+}
+
 // orphans lists every process below this shim.
 func (k *keeper) orphans() []identity { return descendantsOf(os.Getpid()) }
 
@@ -294,9 +305,4 @@ func exitWords(err error) string {
 		return exit.ProcessState.String()
 	}
 	return strings.TrimSpace(err.Error())
-}
-
-// describe names the application in the log.
-func describe(argv []string) string {
-	return fmt.Sprintf("%s (%d arguments)", filepath.Base(argv[0]), len(argv)-1)
 }

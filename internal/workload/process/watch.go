@@ -91,7 +91,8 @@ func (d *Driver) reviveDead(ctx context.Context, f folder, late map[folder]time.
 		if !dead() {
 			return nil
 		}
-		d.log.Warn("a wanted instance has no shim and gets a new one", "instance", string(f))
+		said, _ := os.ReadFile(f.path(errFile)) //nolint:errcheck // only more words
+		d.log.Warn("a wanted instance has no shim and gets a new one", "instance", string(f), "last_words", string(said))
 		return d.revive(ctx, f)
 	})
 	d.ring()

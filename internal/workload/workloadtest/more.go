@@ -141,6 +141,7 @@ func stopStubborn(t *testing.T, k *Kit) {
 		t.Errorf("LastExit = %q, want it to say that it was killed", s.LastExit)
 	}
 	spec = k.Spec(t, "prod.shop.r1.1", Stubborn, "")
+	spec.Run.Stop.Grace = 2 * time.Second
 	k.Ensure(t, spec)
 	k.AwaitPhase(t, spec.ID, workload.Ready)
 	ctx, cancel := context.WithCancel(t.Context())
