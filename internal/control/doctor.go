@@ -53,6 +53,9 @@ func (l *Loop) ledgerFinding(ctx context.Context) Finding {
 	if err != nil {
 		return Finding{Name: "ledger", Outcome: FindBad, What: err.Error(), Next: "slipway audit verify"}
 	}
+	if b := report.Broken; b != nil {
+		return Finding{Name: "ledger", Outcome: FindBad, What: fmt.Sprintf("line %d is %s: %s", b.Seq, b.Fault, b.Why), Next: "slipway audit verify"}
+	}
 	return Finding{Name: "ledger", Outcome: FindOK, What: fmt.Sprintf("%d lines, chain intact", report.Lines)}
 }
 

@@ -1,0 +1,185 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/slipway-cd/slipway/internal/artifact"
+	"github.com/slipway-cd/slipway/internal/cli"
+	"github.com/slipway-cd/slipway/internal/control"
+	"github.com/slipway-cd/slipway/internal/server"
+	"github.com/slipway-cd/slipway/internal/store"
+	"github.com/slipway-cd/slipway/internal/traffic"
+)
+
+// DefaultAddr is where the API listens unless told otherwise.
+const DefaultAddr = "127.0.0.1:7500"
+
+// Version is what this build calls itself.
+const Version = "0.1.0"
+
+// App is a built control plane.
+type App struct {
+	Loop     *control.Loop
+	Store    *store.Store
+	drivers  drivers
+	files    layout
+	listener net.Listener
+	handler  http.Handler
+	log      *slog.Logger
+	self     string
+	undo     []func() error
+}
+
+// New builds the control plane of a state folder, or builds nothing.
+func New(ctx context.Context, o cli.ServerOptions) (_ *App, err error) {
+	a := &App{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	if a.files, err = layoutOf(o.State); err != nil {
+		return nil, err
+	}
+	held, err := lock(a.files.lock("server"))
+	if err != nil {
+		return nil, err
+	}
+	a.onClose(held.Close)
+	out := o.Log
+	if out == nil {
+		out = io.Discard
+	}
+	a.log = slog.New(slog.NewJSONHandler(out, nil))
+	if a.self, err = os.Executable(); err != nil {
+		return nil, fmt.Errorf("app: %w", err)
+	}
+	if a.Store, err = store.Open(ctx, a.files.store()); err != nil {
+		return nil, fmt.Errorf("app: %w", err)
+	}
+	a.onClose(a.Store.Close)
+	bundles, err := artifact.Open(a.files.bundles())
+	if err != nil {
+		return nil, fmt.Errorf("app: %w", err)
+	}
+	if a.drivers, err = openDrivers(ctx, a.files, a.self, a.log); err != nil {
+		return nil, err
+	}
+	a.onClose(a.drivers.workload.Close)
+	a.Loop = control.New(control.Deps{
+		Store: a.Store, Workload: a.drivers.workload, Traffic: traffic.New(a.drivers.traffic),
+		Artifacts: bundles, Test: runTest, Log: a.log,
+	})
+	return a, a.listen(o, bundles)
+}
+
+// listen opens the API and writes down where it is and what opens it.
+func (a *App) listen(o cli.ServerOptions, bundles *artifact.Store) error {
+	addr := o.Addr
+	if addr == "" {
+		addr = DefaultAddr
+	}
+	var err error
+	if a.listener, err = server.Listen(addr, server.ListenOptions{AllowRemote: o.AllowRemote, CertFile: o.TLSCert, KeyFile: o.TLSKey}); err != nil {
+		return fmt.Errorf("app: %w", err)
+	}
+	a.onClose(func() error {
+		if err := a.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	token, err := a.files.secret()
+	if err != nil {
+		return err
+	}
+	a.handler = server.New(server.Deps{
+		Loop: a.Loop, Store: a.Store, Artifacts: bundles, Workload: a.drivers.workload, Log: a.log, Token: token, Version: Version, Addr: a.listener.Addr().String(),
+	})
+	scheme := "http"
+	if o.TLSCert != "" {
+		scheme = "https"
+	}
+	return a.files.announce(scheme + "://" + a.listener.Addr().String())
+}
+
+// Run lives until ctx ends.
+func (a *App) Run(ctx context.Context) error {
+	a.log.InfoContext(ctx, "control plane runs", slog.String("addr", a.listener.Addr().String()), slog.Int("pid", os.Getpid()))
+	return together(ctx, a.Loop.Run, a.collect, a.guardProxy,
+		func(ctx context.Context) error { return server.Serve(ctx, a.listener, a.handler, a.log) })
+}
+
+func (a *App) onClose(f func() error) { a.undo = append(a.undo, f) }
+
+// Close takes down what New put up, last first. It is safe to call twice.
+func (a *App) Close() (err error) {
+	for _, undo := range slices.Backward(a.undo) {
+		err = errors.Join(err, undo())
+	}
+	a.undo = nil
+	return err
+}
+
+// Server runs the control plane in the foreground until ctx ends.
+func Server(ctx context.Context, o cli.ServerOptions) error {
+	a, err := New(ctx, o)
+	if err != nil {
+		return err
+	}
+	return errors.Join(a.Run(ctx), a.Close())
+}
+
+// lock is the lock file of a part of the house.
+func (l layout) lock(part string) string { return filepath.Join(l.root, part+".pid") }
+
+// secret reads the token of the API, and makes one the first time.
+func (l layout) secret() (string, error) {
+	b, err := os.ReadFile(l.token())
+	if err == nil && len(strings.TrimSpace(string(b))) >= 20 {
+		return strings.TrimSpace(string(b)), nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("app: token: %w", err)
+	}
+	token := rand.Text()
+	return token, replaceFile(l.token(), []byte(token+"\n"))
+}
+
+// announce writes down where the API is, for the CLI to find.
+func (l layout) announce(url string) error {
+	doc, err := json.Marshal(map[string]any{"url": url, "pid": os.Getpid()})
+	if err != nil {
+		return fmt.Errorf("app: %w", err)
+	}
+	return replaceFile(l.api(), doc)
+}
+
+// replaceFile writes a file that only its owner can read, whole or not at all.
+func replaceFile(path string, content []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
+	if err != nil {
+		return fmt.Errorf("app: write %s: %w", path, err)
+	}
+	_, err = tmp.Write(content)
+	err = errors.Join(err, tmp.Sync(), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("app: write %s: %w", path, err), os.Remove(tmp.Name()))
+	}
+	return nil
+}

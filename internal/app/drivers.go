@@ -1,0 +1,28 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	trafficproxy "github.com/slipway-cd/slipway/internal/traffic/proxy"
+	"github.com/slipway-cd/slipway/internal/workload/process"
+)
+
+// drivers is the one list of drivers of this build.
+type drivers struct {
+	workload *process.Driver
+	traffic  *trafficproxy.Driver
+}
+
+func openDrivers(ctx context.Context, files layout, self string, log *slog.Logger) (drivers, error) {
+	socket, err := files.socket()
+	if err != nil {
+		return drivers{}, err
+	}
+	w, err := process.Open(ctx, process.Options{Root: files.instances(), Shim: []string{self, "shim"}, Log: log})
+	if err != nil {
+		return drivers{}, fmt.Errorf("app: %w", err)
+	}
+	return drivers{workload: w, traffic: trafficproxy.New(socket)}, nil
+}

@@ -1,0 +1,233 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/slipway-cd/slipway/internal/cli"
+	"github.com/slipway-cd/slipway/internal/proxy"
+	trafficproxy "github.com/slipway-cd/slipway/internal/traffic/proxy"
+	"github.com/slipway-cd/slipway/internal/workload"
+)
+
+// startLimit is how long a process of ours may take until it answers.
+const startLimit = 30 * time.Second
+
+// Proxy runs the data plane in the foreground until ctx ends.
+func Proxy(ctx context.Context, o cli.ProxyOptions) error {
+	files, err := layoutOf(o.State)
+	if err != nil {
+		return err
+	}
+	held, err := lock(files.lock("proxy"))
+	if err != nil {
+		return err
+	}
+	socket, err := files.socket()
+	if err != nil {
+		return errors.Join(err, held.Close())
+	}
+	out := o.Log
+	if out == nil {
+		out = io.Discard
+	}
+	err = proxy.Run(ctx, proxy.Options{Socket: socket, StateDir: files.proxy(), Log: slog.New(slog.NewJSONHandler(out, nil)), Version: Version})
+	return errors.Join(err, held.Close())
+}
+
+// Up starts the data plane and the control plane in the background, unless
+// they run, and returns when both answer.
+func Up(ctx context.Context, o cli.UpOptions) (cli.UpReport, error) {
+	files, err := layoutOf(o.State)
+	if err != nil {
+		return cli.UpReport{}, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return cli.UpReport{}, fmt.Errorf("app: %w", err)
+	}
+	report := cli.UpReport{State: files.root}
+	if holder(files.lock("proxy")) == 0 {
+		report.Started = true
+		if err := spawn(files, self, "proxy"); err != nil {
+			return report, err
+		}
+	}
+	if err := until(ctx, files, "proxy", files.proxyAnswers); err != nil {
+		return report, err
+	}
+	if holder(files.lock("server")) == 0 {
+		report.Started = true
+		args := []string{}
+		if o.Addr != "" {
+			args = append(args, "--addr", o.Addr)
+		}
+		if err := spawn(files, self, "server", args...); err != nil {
+			return report, err
+		}
+	}
+	if err := until(ctx, files, "server", func(ctx context.Context) error { return files.serverAnswers(ctx, &report) }); err != nil {
+		return report, err
+	}
+	report.ServerPID, report.ProxyPID = holder(files.lock("server")), holder(files.lock("proxy"))
+	return report, nil
+}
+
+// spawn starts a part of the house that outlives its parent.
+func spawn(files layout, self, part string, args ...string) error {
+	log, err := os.OpenFile(files.log(part), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("app: start %s: %w", part, err)
+	}
+	cmd := exec.Command(self, append([]string{part, "--state", files.root}, args...)...)
+	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, files.root
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = cmd.Start()
+	if err == nil {
+		go func() { _ = cmd.Wait() }() // reaped if it ends before us; its log says why
+	}
+	if err := errors.Join(err, log.Close()); err != nil {
+		return fmt.Errorf("app: start %s: %w", part, err)
+	}
+	return nil
+}
+
+// until asks a part every 50 ms until it answers. When its process ends first,
+// the end of its log says why.
+func until(ctx context.Context, files layout, part string, answers func(context.Context) error) error {
+	ctx, stop := context.WithTimeout(ctx, startLimit)
+	defer stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	begun := time.Now()
+	for {
+		err := answers(ctx)
+		if err == nil {
+			return nil
+		}
+		if holder(files.lock(part)) == 0 && time.Since(begun) > 2*time.Second {
+			return fmt.Errorf("app: %s ended while it started: %s", part, lastLine(files.log(part)))
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("app: %s does not answer: %w; the end of %s: %s", part, err, files.log(part), lastLine(files.log(part)))
+		case <-tick.C:
+		}
+	}
+}
+
+func lastLine(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return lines[len(lines)-1]
+}
+
+func (l layout) proxyAnswers(ctx context.Context) error {
+	socket, err := l.socket()
+	if err != nil {
+		return err
+	}
+	_, err = trafficproxy.New(socket).State(ctx)
+	return err
+}
+
+func (l layout) serverAnswers(ctx context.Context, report *cli.UpReport) error {
+	b, err := os.ReadFile(l.api())
+	if err != nil {
+		return err
+	}
+	var at struct {
+		URL string `json:"url"`
+		PID int    `json:"pid"`
+	}
+	if err := json.Unmarshal(b, &at); err != nil {
+		return err
+	}
+	if at.PID != holder(l.lock("server")) {
+		return errors.New("it is starting")
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.URL+"/api/v1/healthz", nil)
+	if err != nil {
+		return err
+	}
+	res, err := (&http.Client{Timeout: 2 * time.Second}).Do(req)
+	if err != nil {
+		return err
+	}
+	report.URL = at.URL
+	if err := res.Body.Close(); err != nil {
+		return err
+	}
+	if res.StatusCode != http.StatusOK {
+		return errors.New(res.Status)
+	}
+	return nil
+}
+
+// Down stops the control plane, and unless told otherwise the data plane and
+// every instance.
+func Down(ctx context.Context, o cli.DownOptions) (cli.DownReport, error) {
+	files, err := layoutOf(o.State)
+	if err != nil {
+		return cli.DownReport{}, err
+	}
+	var report cli.DownReport
+	if report.Server, err = end(ctx, files.lock("server"), startLimit); err != nil || o.KeepInstances {
+		return report, err
+	}
+	if report.Proxy, err = end(ctx, files.lock("proxy"), startLimit); err != nil {
+		return report, err
+	}
+	report.Instances, err = stopAll(ctx, files)
+	return report, err
+}
+
+// stopAll stops every instance of the folder, all at the same time.
+func stopAll(ctx context.Context, files layout) (int, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return 0, fmt.Errorf("app: %w", err)
+	}
+	d, err := openDrivers(ctx, files, self, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return 0, err
+	}
+	all, err := d.workload.List(ctx)
+	if err != nil {
+		return 0, errors.Join(err, d.workload.Close())
+	}
+	var (
+		work sync.WaitGroup
+		mu   sync.Mutex
+		errs error
+		n    int
+	)
+	for _, s := range all {
+		if s.Phase == workload.Stopped {
+			continue
+		}
+		n++
+		work.Go(func() {
+			err := d.workload.Stop(ctx, s.Spec.ID)
+			mu.Lock()
+			defer mu.Unlock()
+			errs = errors.Join(errs, err)
+		})
+	}
+	work.Wait()
+	return n, errors.Join(errs, d.workload.Close())
+}
