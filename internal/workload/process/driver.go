@@ -245,8 +245,13 @@ func (d *Driver) stop(ctx context.Context, f folder) error {
 	var gen int64
 	err := f.atDoor(ctx, func() error {
 		w, err := f.wish()
-		if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
 			return err
+		}
+		if err != nil {
+			d.log.Warn("a spec cannot be read; its instance is stopped without it", "instance", string(f), "error", err)
+			r, _ := f.record() //nolint:errcheck // an unreadable record counts no generation
+			w = wish{Gen: r.Gen, Run: true, Spec: workload.Spec{ID: workload.ID(filepath.Base(string(f)))}}
 		}
 		if w.Run {
 			w.Run = false
@@ -344,14 +349,19 @@ func (f folder) status() (workload.Status, error) {
 	if err != nil {
 		return workload.Status{}, err
 	}
-	w, err := f.wish()
-	if err != nil {
-		return workload.Status{}, err
+	w, torn := f.wish()
+	if errors.Is(torn, fs.ErrNotExist) {
+		return workload.Status{}, torn
 	}
 	r, err := f.record()
 	if err != nil {
 		r = record{}
 	}
+	if torn != nil { // still listed, so that it can be stopped or ensured anew
+		w = wish{Gen: r.Gen, Run: true, Spec: workload.Spec{ID: workload.ID(filepath.Base(string(f)))}}
+		r.Probe = "its spec cannot be read: " + torn.Error()
+	}
+	mine := r.Shim.runs() // otherwise the shim that lives has not written yet
 	s := workload.Status{
 		Spec: w.Spec, Phase: r.Phase, PID: r.Child.PID, Started: r.Started, Since: r.Since,
 		Restarts: r.Restarts, LastExit: r.LastExit, Probe: r.Probe, Tail: r.Tail,
@@ -363,13 +373,15 @@ func (f folder) status() (workload.Status, error) {
 		s.Next = max(0, time.Until(r.Retry))
 	}
 	switch {
-	case alive && r.Gen == w.Gen && r.Phase != "":
-	case alive && r.Gen != 0 && r.Phase != workload.Stopped:
+	case alive && mine && r.Gen == w.Gen && r.Phase != "":
+	case alive && mine && r.Gen != 0 && r.Phase != workload.Stopped:
 		s.Phase = workload.Stopping
 	case w.Run && r.Gen != w.Gen:
 		s = workload.Status{Spec: w.Spec, Phase: workload.Starting} // written down, not begun
+	case alive && w.Run:
+		s.Phase, s.PID = workload.Starting, 0
 	case alive:
-		s.Phase = workload.Starting
+		s.Phase, s.PID = workload.Stopping, 0
 	case w.Run:
 		s.Phase, s.PID, s.LastExit, s.Next = workload.Backoff, 0, "its runner was killed", 0
 	default:

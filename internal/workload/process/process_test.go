@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -188,6 +189,32 @@ func TestKilledShimIsReplacedAndLeavesNoOrphan(t *testing.T) {
 	}
 }
 
+// A shim that is killed at any moment of a start leaves one instance, never two.
+func TestShimKilledAtAnyMomentOfAStart(t *testing.T) {
+	t.Parallel()
+	k := newKit(t, asIs)
+	spec := k.Spec(t, "prod.shop.r1.0", workloadtest.Healthy, "")
+	f := folder(filepath.Join(k.Root, string(spec.ID)))
+	for round := range 12 {
+		k.Ensure(t, spec)
+		at := time.NewTimer(time.Duration(rand.Int64N(int64(60 * time.Millisecond))))
+		<-at.C
+		if r, err := f.record(); err == nil {
+			r.Shim.signal(unix.SIGKILL) // it may not have written itself down yet
+			k.Eventually(t, "the shim to be gone", func() bool { return !r.Shim.runs() })
+		}
+		k.Ensure(t, spec)
+		s := k.AwaitPhase(t, spec.ID, workload.Ready)
+		if pids := k.Running(spec.ID); len(pids) != 1 || pids[0] != s.PID {
+			t.Errorf("round %d: it has the processes %v, List says %d", round, pids, s.PID)
+		}
+	}
+	k.Stop(t, spec.ID)
+	if s := k.Status(t, spec.ID); s.Restarts == 0 {
+		t.Error("no kill was counted as a restart")
+	}
+}
+
 func TestStopOfAnInstanceWhoseShimWasKilled(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, asIs)
@@ -260,14 +287,20 @@ func TestUnreadableStateIsNoObstacle(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(k.Root, string(spec.ID), name), []byte(`{"gen":`), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if name == specFile {
-			if _, err := k.Driver.List(t.Context()); err == nil || !strings.Contains(err.Error(), string(spec.ID)) {
-				t.Errorf("List with a torn spec = %v, want an error that names it", err)
-			}
+		if s := k.Status(t, spec.ID); name == specFile && !strings.Contains(s.Probe, "spec cannot be read") {
+			t.Errorf("List with a torn spec gives %+v, want it to say so", s)
 		}
 		k.Ensure(t, spec)
 		k.AwaitPhase(t, spec.ID, workload.Ready)
+		if name == specFile { // torn while it runs
+			if err := os.WriteFile(filepath.Join(k.Root, string(spec.ID), name), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
 		k.Stop(t, spec.ID)
+		if pids := k.Running(spec.ID); len(pids) != 0 {
+			t.Errorf("after Stop there are still %v", pids)
+		}
 	}
 }
 

@@ -191,22 +191,22 @@ func TestIdentityIsMoreThanAPid(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	real, err := identify(cmd.Process.Pid)
-	if err != nil || !real.runs() || len(sessionOf(real)) != 1 {
-		t.Fatalf("%+v does not run (%v)", real, err)
+	this, err := identify(cmd.Process.Pid)
+	if err != nil || !this.runs() || len(sessionOf(this)) != 1 {
+		t.Fatalf("%+v does not run (%v)", this, err)
 	}
-	for _, other := range []identity{{}, {PID: real.PID, Start: real.Start + 1, Boot: real.Boot}, {PID: real.PID, Start: real.Start, Boot: "another"}} {
+	for _, other := range []identity{{}, {PID: this.PID, Start: this.Start + 1, Boot: this.Boot}, {PID: this.PID, Start: this.Start, Boot: "another"}} {
 		if other.runs() || len(sessionOf(other)) != 0 {
-			t.Errorf("%+v is taken for %+v", other, real)
+			t.Errorf("%+v is taken for %+v", other, this)
 		}
 		if err := other.signal(9); err == nil {
-			t.Errorf("a signal for %+v reached %+v", other, real)
+			t.Errorf("a signal for %+v reached %+v", other, this)
 		}
 	}
-	if !real.runs() {
+	if !this.runs() {
 		t.Fatal("a signal for another reached it")
 	}
-	if err := killAll(func() []identity { return sessionOf(real) }); err != nil {
+	if err := killAll(func() []identity { return sessionOf(this) }); err != nil {
 		t.Error(err)
 	}
 	var exit *exec.ExitError

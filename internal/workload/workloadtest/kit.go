@@ -199,14 +199,16 @@ func (k *Kit) Status(t testing.TB, id workload.ID) workload.Status {
 func (k *Kit) Await(t testing.TB, id workload.ID, what string, ok func(workload.Status) bool) workload.Status {
 	t.Helper()
 	var s workload.Status
+	seen := false
 	defer func() {
-		if t.Failed() {
+		if !seen {
 			t.Logf("last status of %s: %+v", id, s)
 		}
 	}()
 	k.Eventually(t, string(id)+" to be "+what, func() bool {
 		s = k.Status(t, id)
-		return ok(s)
+		seen = ok(s)
+		return seen
 	})
 	return s
 }

@@ -302,14 +302,22 @@ const killRounds = 20
 // A server that is killed at any moment of Ensure leaves an instance that is
 // started once or not at all, and the next server makes it one.
 func killServer(t *testing.T, k *Kit) {
+	begun := time.Now()
+	_, whole := k.StartServer(t, k.Spec(t, "prod.shop.whole.0", Healthy, ""))
+	k.Eventually(t, "a server to ensure undisturbed", func() bool { return closed(whole) })
+	takes := time.Since(begun) // so long, that kills fall before, into and after Ensure
+	early := 0
 	for round := range killRounds {
 		id := workload.ID(fmt.Sprintf("prod.shop.r%d.0", round))
 		spec := k.Spec(t, id, Healthy, "")
 		cmd, ensured := k.StartServer(t, spec)
-		at := time.NewTimer(time.Duration(rand.Int64N(int64(120 * time.Millisecond))))
+		at := time.NewTimer(time.Duration(rand.Int64N(int64(takes))))
 		select {
 		case <-at.C:
 		case <-ensured:
+		}
+		if !closed(ensured) {
+			early++
 		}
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
@@ -323,6 +331,16 @@ func killServer(t *testing.T, k *Kit) {
 		if pids := k.Running(id); len(pids) != 0 {
 			t.Errorf("round %d: after Stop there are still %v", round, pids)
 		}
+	}
+	t.Logf("%d of %d servers were killed before they had ensured", early, killRounds)
+}
+
+func closed(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
 	}
 }
 

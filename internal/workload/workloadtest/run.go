@@ -119,14 +119,7 @@ func ensureTwoProcesses(t *testing.T, k *Kit) {
 	_, one := k.StartServer(t, spec)
 	_, two := k.StartServer(t, spec)
 	for _, done := range []<-chan struct{}{one, two} {
-		k.Eventually(t, "both servers to ensure", func() bool {
-			select {
-			case <-done:
-				return true
-			default:
-				return false
-			}
-		})
+		k.Eventually(t, "both servers to ensure", func() bool { return closed(done) })
 	}
 	k.AwaitPhase(t, spec.ID, workload.Ready)
 	k.once(t, spec.ID)
@@ -134,7 +127,7 @@ func ensureTwoProcesses(t *testing.T, k *Kit) {
 
 func ensureAfterStop(t *testing.T, k *Kit) {
 	spec := k.Spec(t, "prod.shop.r1.0", Stubborn, "")
-	spec.Run.Stop.Grace = 2 * time.Second
+	spec.Run.Stop.Grace = 800 * time.Millisecond
 	k.Ensure(t, spec)
 	first := k.AwaitPhase(t, spec.ID, workload.Ready)
 	stopped := make(chan error, 1)
@@ -213,10 +206,7 @@ func restartSeen(t *testing.T, k *Kit) {
 		t.Fatal(err)
 	}
 	second := k.Await(t, spec.ID, "ready again", func(s workload.Status) bool {
-		if s.Phase == workload.Ready && s.Restarts > 0 {
-			return true
-		}
-		return false
+		return s.Phase == workload.Ready && s.Restarts > 0
 	})
 	if second.Restarts != 1 || second.PID == first.PID || !strings.Contains(second.LastExit, "killed") {
 		t.Errorf("after a kill it is %+v", second)
