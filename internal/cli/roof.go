@@ -68,5 +68,6 @@ type DemoOptions struct {
 	Tour           bool   // run the story by itself, then end
 	Fast           bool   // shorter holds
 	JSON           bool   // the summary as JSON
+	Port           int    // first port; the API listens there and the environments at +60, +70 and +80. 0 is 7500
 	Stdout, Stderr io.Writer
 }

@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/slipway-cd/slipway/internal/client"
+	"github.com/slipway-cd/slipway/internal/delivery"
+)
+
+// complaint is an error in the three parts a person needs.
+type complaint struct {
+	what  string   // in a sentence
+	why   []string // details, one a line
+	who   string   // may lift it
+	next  string   // the command or edit that comes next
+	block string   // text that is already laid out, such as lines with carets
+}
+
+// complain says an error on stderr: what, why, next.
+func (s *session) complain(err error) {
+	if _, said := errors.AsType[outcome](err); said {
+		return
+	}
+	c := complaintOf(err)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s\n", s.look.bad("✖"), c.what)
+	for _, line := range c.why {
+		fmt.Fprintf(&b, "  why   %s\n", line)
+	}
+	if c.block != "" {
+		b.WriteString(c.block + "\n")
+	}
+	if c.who != "" {
+		fmt.Fprintf(&b, "  who   %s\n", c.who)
+	}
+	if c.next != "" {
+		fmt.Fprintf(&b, "  next  %s\n", c.next)
+	}
+	s.talk(b.String())
+}
+
+func complaintOf(err error) complaint {
+	if interrupted(err) {
+		return complaint{what: "interrupted"}
+	}
+	if p, ok := errors.AsType[*client.Problem](err); ok {
+		return complaintOfProblem(p)
+	}
+	if u, ok := errors.AsType[usageError](err); ok {
+		return complaint{what: u.Error(), next: u.next}
+	}
+	if r, ok := errors.AsType[*delivery.Refusal](err); ok {
+		return complaint{what: r.Why, who: r.Who, next: r.Next}
+	}
+	if f, ok := errors.AsType[*delivery.FieldError](err); ok {
+		return complaint{what: f.Error(), next: f.Next}
+	}
+	if errors.Is(err, client.ErrNoServer) {
+		return complaint{what: "Slipway does not run here", why: []string{err.Error()}, next: "slipway up"}
+	}
+	return complaint{what: err.Error(), next: "slipway doctor"}
+}
+
+func complaintOfProblem(p *client.Problem) complaint {
+	c := complaint{what: p.Error(), who: p.Who, next: p.Hint}
+	if len(p.Errors) == 1 && (p.Errors[0].Message == p.Detail || strings.HasSuffix(p.Detail, p.Errors[0].Message)) {
+		return c
+	}
+	var b strings.Builder
+	for _, e := range p.Errors {
+		switch {
+		case e.Location != "":
+			fmt.Fprintf(&b, "%s  %s\n", e.Location, e.Message)
+		default:
+			fmt.Fprintf(&b, "%s\n", e.Message)
+		}
+		if text, ok := e.Value.(string); ok && strings.Contains(text, "\n") {
+			b.WriteString(text + "\n")
+		}
+	}
+	c.block = strings.TrimSuffix(b.String(), "\n")
+	return c
+}
+
+// talk says something to the person, not to the program that reads the output.
+func (s *session) talk(text string) { _, _ = fmt.Fprint(s.Stderr, text) } // nobody else could be told

@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/slipway-cd/slipway/internal/client"
+	"github.com/slipway-cd/slipway/internal/delivery"
+)
+
+// exit is what the program ends with. Scripts branch on it, so a code never
+// changes its meaning.
+type exit int
+
+const (
+	exitDone        exit = 0
+	exitFailed      exit = 1
+	exitUsage       exit = 2
+	exitWaiting     exit = 3
+	exitRolledBack  exit = 4
+	exitTimeout     exit = 5
+	exitBlocked     exit = 6
+	exitInterrupted exit = 130
+)
+
+// exits lists every code with its meaning.
+func exits() []struct {
+	Code    exit   `json:"code"`
+	Name    string `json:"name"`
+	Meaning string `json:"meaning"`
+} {
+	return []struct {
+		Code    exit   `json:"code"`
+		Name    string `json:"name"`
+		Meaning string `json:"meaning"`
+	}{
+		{exitDone, "done", "what was asked is done"},
+		{exitFailed, "failed", "it could not be done, and nothing of it is in force"},
+		{exitUsage, "usage", "the command or its input is wrong; nothing was changed"},
+		{exitWaiting, "waiting", "it waits for a person: an approval, a promotion by hand, a pause or a hold"},
+		{exitRolledBack, "rolled back", "the change went back, by itself or because someone asked"},
+		{exitTimeout, "timed out", "the time to wait is over; the change still goes on"},
+		{exitBlocked, "blocked", "policy refuses it: held, quarantined or not eligible"},
+		{exitInterrupted, "interrupted", "Ctrl-C; what the server does goes on"},
+	}
+}
+
+// outcome ends the program with a code after everything was said. Its error is
+// never printed.
+type outcome struct{ code exit }
+
+func (o outcome) Error() string { return "ended without success" }
+
+// ended returns the error that ends the program with code.
+func ended(code exit) error {
+	if code == exitDone {
+		return nil
+	}
+	return outcome{code}
+}
+
+// usageError is a command line that makes no sense.
+type usageError struct {
+	err  error
+	next string
+}
+
+func (u usageError) Error() string { return u.err.Error() }
+func (u usageError) Unwrap() error { return u.err }
+
+func misused(err error) error {
+	if u, ok := errors.AsType[usageError](err); ok {
+		return u
+	}
+	return usageError{err: err, next: "slipway --help"}
+}
+
+// exitOf returns the code that an error means.
+func exitOf(err error) exit {
+	if err == nil {
+		return exitDone
+	}
+	if o, ok := errors.AsType[outcome](err); ok {
+		return o.code
+	}
+	if interrupted(err) {
+		return exitInterrupted
+	}
+	if _, ok := errors.AsType[usageError](err); ok {
+		return exitUsage
+	}
+	if p, ok := errors.AsType[*client.Problem](err); ok {
+		return exitOfProblem(p)
+	}
+	if errors.Is(err, delivery.ErrInvalid) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func exitOfProblem(p *client.Problem) exit {
+	switch delivery.RefusalCode(p.Code) {
+	case delivery.CodeHeld, delivery.CodeQuarantined, delivery.CodeNotEligible:
+		return exitBlocked
+	}
+	switch p.Status {
+	case http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusBadRequest, http.StatusRequestEntityTooLarge:
+		return exitUsage
+	}
+	return exitFailed
+}

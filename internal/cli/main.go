@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os/user"
+
+	"github.com/slipway-cd/slipway/internal/client"
+	"github.com/spf13/cobra"
+)
+
+// Env is the world of one run of the program: all that a command reads or
+// writes beside the HTTP API and the files it is told of.
+type Env struct {
+	Args           []string // without the program's name
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Vars           func(string) string              // of the environment
+	Dir            string                           // working folder, absolute
+	Terminal       func() (width int, present bool) // of Stdout and Stderr; width in columns
+	Roof           Roof
+}
+
+// Main runs one command and returns the exit code of the program. When ctx ends
+// it stops what it does; what the server does goes on.
+func Main(ctx context.Context, e Env) int {
+	s := &session{Env: e}
+	s.look = lookOf(e)
+	root := s.root()
+	root.SetArgs(e.Args)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !s.began {
+		err = misused(err)
+	}
+	if err != nil {
+		s.complain(err)
+	}
+	return int(exitOf(err))
+}
+
+// session is one run of one command.
+type session struct {
+	Env
+	look   look
+	state  string // --state
+	format string // --output
+	began  bool   // the arguments were understood
+}
+
+func (s *session) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "slipway",
+		Short: "Deliver changes safely, and take them back by themselves",
+		Long: "Slipway carries a change of a service through its environments, step by step, judged\n" +
+			"by the traffic it gets, and takes it back by itself when it is worse than what ran.",
+		Example: "  slipway demo                    a sample system with real traffic on this machine\n" +
+			"  slipway init && slipway up      your own project\n" +
+			"  slipway deploy payment v2       carry a version through every environment",
+		Version:           s.Roof.Version,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: s.begin,
+	}
+	root.SetIn(s.Stdin)
+	root.SetOut(s.Stdout)
+	root.SetErr(s.Stderr)
+	root.SetVersionTemplate("slipway {{.Version}}\n")
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.PersistentFlags().StringVar(&s.state, "state", "", "folder that holds the state (default $SLIPWAY_HOME, else ~/.local/state/slipway)")
+	root.PersistentFlags().StringVarP(&s.format, "output", "o", "table", "what to print: table, json, yaml or name")
+	root.AddCommand(s.demo(), s.server(), s.proxy(), s.shim(), s.up(), s.down())
+	return root
+}
+
+// begin runs before every command, once its arguments are understood.
+func (s *session) begin(cmd *cobra.Command, _ []string) error {
+	if err := s.formatKnown(); err != nil {
+		return err
+	}
+	s.began = true
+	return nil
+}
+
+// folder returns the state folder that this run means.
+func (s *session) folder() (string, error) { return client.StateFolder(s.state, s.Vars) }
+
+// api returns a client of the server that runs.
+func (s *session) api() (*client.Client, error) {
+	folder, err := s.folder()
+	if err != nil {
+		return nil, err
+	}
+	return client.Find(folder, s.person())
+}
+
+// person is the name that the ledger keeps.
+func (s *session) person() string {
+	for _, name := range []string{"SLIPWAY_USER", "USER", "LOGNAME"} {
+		if v := s.Vars(name); v != "" {
+			return v
+		}
+	}
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return "unknown"
+}
+
+// interrupted says that a person pressed Ctrl-C or the like.
+func interrupted(err error) bool { return errors.Is(err, context.Canceled) }
