@@ -68,14 +68,22 @@ func takeBody(w http.ResponseWriter, r *http.Request, k bodyKind) ([]byte, *prob
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
 		return nil, newProblem(codeMediaType, "a body that is encoded as "+enc+" is not read here")
 	}
+	bound := int64(maxText)
+	if k == tarBody {
+		bound = maxBundle
+	}
+	if r.ContentLength > bound {
+		w.Header().Set("Connection", "close") // what it still sends is not worth reading
+		return nil, unread(&http.MaxBytesError{Limit: bound})
+	}
 	rc := http.NewResponseController(w)
 	if k == tarBody {
 		_ = rc.SetWriteDeadline(time.Time{}) // the answer comes after the upload, however long that takes
-		r.Body = &upload{body: http.MaxBytesReader(w, r.Body, maxBundle), conn: rc}
+		r.Body = &upload{body: http.MaxBytesReader(w, r.Body, bound), conn: rc}
 		return nil, nil
 	}
 	_ = rc.SetReadDeadline(time.Now().Add(textTime)) // a recorder in a test has none
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxText))
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bound))
 	_ = rc.SetReadDeadline(time.Time{})
 	if err != nil {
 		return nil, unread(err)
@@ -84,13 +92,18 @@ func takeBody(w http.ResponseWriter, r *http.Request, k bodyKind) ([]byte, *prob
 		return nil, newProblem(codeMalformed, "the body is not UTF-8 text")
 	}
 	r.Body = io.NopCloser(bytes.NewReader(text))
+	r.Header.Set("Content-Type", string(k)) // in the one spelling that huma knows
 	return text, nil
 }
 
 // unread says why a body could not be read.
 func unread(err error) *problem {
 	if big, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return newProblem(codeTooLarge, fmt.Sprintf("the body is larger than %d bytes", big.Limit))
+		p := newProblem(codeTooLarge, fmt.Sprintf("the body is larger than %d bytes", big.Limit))
+		if big.Limit == maxBundle {
+			p.Hint = "leave out what the service does not need at run time"
+		}
+		return p
 	}
 	if slow, ok := errors.AsType[net.Error](err); ok && slow.Timeout() {
 		return newProblem(codeSlow, "the body did not come in time")

@@ -2,10 +2,7 @@ package server
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -37,11 +34,6 @@ func (s *Server) postBundle(ctx context.Context, in *bundleInput) (*output[bundl
 		return answered(bundleKept{Digest: d})
 	}
 	if u, ok := in.body.(*upload); ok && u.err != nil {
-		if _, big := errors.AsType[*http.MaxBytesError](u.err); big {
-			p := newProblem(codeTooLarge, fmt.Sprintf("a bundle may hold %d bytes", maxBundle))
-			p.Hint = "leave out what the service does not need at run time"
-			return nil, p
-		}
 		return nil, unread(u.err)
 	}
 	return nil, err

@@ -36,6 +36,11 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*streamOutput, er
 			return nil, err
 		}
 	}
+	if in.Change != 0 {
+		if _, err := s.d.Store.Change(ctx, in.Change); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.reached(ctx, q.Since); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -130,12 +131,21 @@ func (p *problem) GetStatus() int { return p.Status }
 // ContentType returns the media type of RFC 9457.
 func (p *problem) ContentType(string) string { return "application/problem+json" }
 
-func (p *problem) write(w http.ResponseWriter) {
-	h := w.Header()
-	h.Set("Content-Type", p.ContentType(""))
-	if p.Status == http.StatusServiceUnavailable {
-		h.Set("Retry-After", "5")
+// GetHeaders returns what HTTP wants beside some statuses.
+func (p *problem) GetHeaders() http.Header {
+	switch p.Status {
+	case http.StatusUnauthorized:
+		return http.Header{"Www-Authenticate": {`Bearer realm="slipway"`}}
+	case http.StatusServiceUnavailable:
+		return http.Header{"Retry-After": {"5"}} // seconds
 	}
+	return nil
+}
+
+// write answers with p, outside a huma handler.
+func (p *problem) write(w http.ResponseWriter) {
+	maps.Copy(w.Header(), p.GetHeaders())
+	w.Header().Set("Content-Type", p.ContentType(""))
 	w.WriteHeader(p.Status)
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
@@ -229,6 +239,19 @@ func fromMistakes(m manifest.Mistakes) *problem {
 	return p
 }
 
+// brief returns v where showing it helps: a short text or a number, not a whole body.
+func brief(v any) any {
+	switch v := v.(type) {
+	case string:
+		if len(v) <= 200 {
+			return v
+		}
+	case int, int64, float64, bool:
+		return v
+	}
+	return nil
+}
+
 // translated is the huma transformer that gives huma's own refusals, of bad
 // parameters and bodies, the one form all problems have.
 func translated(_ huma.Context, _ string, v any) (any, error) {
@@ -246,7 +269,7 @@ func translated(_ huma.Context, _ string, v any) (any, error) {
 	p := newProblem(c, m.Detail)
 	for _, e := range m.Errors {
 		if e != nil {
-			p.Errors = append(p.Errors, defect{Location: e.Location, Message: e.Message, Value: e.Value})
+			p.Errors = append(p.Errors, defect{Location: e.Location, Message: e.Message, Value: brief(e.Value)})
 		}
 	}
 	if len(p.Errors) > 0 {

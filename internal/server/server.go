@@ -62,9 +62,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	harden(w.Header())
 	_, pattern := s.mux.Handler(r)
 	if p := s.admit(r, s.open[pattern]); p != nil {
-		if p.Code == codeUnauthorized {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="slipway"`)
-		}
 		p.write(w)
 		return
 	}

@@ -72,6 +72,9 @@ func (s *Server) streamed(ctx context.Context, f framing, write func(context.Con
 		h.Set("Content-Type", string(f))
 		h.Set("X-Accel-Buffering", "no")
 		w.WriteHeader(http.StatusOK)
+		if hc.Method() == http.MethodHead {
+			return
+		}
 		var beats sync.WaitGroup
 		defer beats.Wait()
 		defer cancel()
