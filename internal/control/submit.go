@@ -92,7 +92,7 @@ func (l *Loop) submit(ctx context.Context, tx *store.Tx, s Submission) (Submitte
 	}
 	only := env != ""
 	env = cmp.Or(env, p.Environments[0].Name)
-	rel, err := l.manifest(ctx, tx, w, svc, env, s)
+	rel, err := l.manifest(ctx, tx, w, svc, s)
 	if err != nil {
 		return Submitted{}, err
 	}
@@ -104,6 +104,11 @@ func (l *Loop) submit(ctx context.Context, tx *store.Tx, s Submission) (Submitte
 		before, err := tx.Release(ctx, st.Release)
 		if err != nil {
 			return Submitted{}, err
+		}
+		if s.Version == "" && s.Bundle == "" { // what it changes is what it is built upon
+			if before, err = proven(ctx, tx, w, svc.Name, s.Env); err != nil {
+				return Submitted{}, err
+			}
 		}
 		out.Before = &before
 		c.Kinds = delivery.Difference(before, rel)
@@ -234,9 +239,9 @@ func names(p delivery.Project, service, env string) (delivery.Service, string, e
 
 // manifest makes the release that a submission asks for. Configuration comes
 // from slipway.yaml as it is now; what the submission sets wins for this release alone.
-func (l *Loop) manifest(ctx context.Context, tx *store.Tx, w promotion.World, svc delivery.Service, env string, s Submission) (delivery.Release, error) {
+func (l *Loop) manifest(ctx context.Context, tx *store.Tx, w promotion.World, svc delivery.Service, s Submission) (delivery.Release, error) {
 	rel := delivery.Release{Service: svc.Name, Version: s.Version, Run: svc.Run, Config: maps.Clone(svc.Config), Created: w.Now, CreatedBy: s.By}
-	code, version, err := l.code(ctx, tx, w, svc, env, s)
+	code, version, err := l.code(ctx, tx, w, svc, s)
 	if err != nil {
 		return rel, err
 	}
@@ -281,7 +286,7 @@ func (l *Loop) manifest(ctx context.Context, tx *store.Tx, w promotion.World, sv
 }
 
 // code finds the bundle a submission means, and a label for it.
-func (l *Loop) code(ctx context.Context, tx *store.Tx, w promotion.World, svc delivery.Service, env string, s Submission) (delivery.Digest, string, error) {
+func (l *Loop) code(ctx context.Context, tx *store.Tx, w promotion.World, svc delivery.Service, s Submission) (delivery.Digest, string, error) {
 	switch {
 	case s.Bundle != "":
 		if !l.d.Artifacts.Has(s.Bundle) {
@@ -300,12 +305,23 @@ func (l *Loop) code(ctx context.Context, tx *store.Tx, w promotion.World, svc de
 		}
 		return rel.CodeDigest(), rel.Version, err
 	}
-	st, ok := w.Stable(svc.Name, env)
-	if !ok {
-		return "", "", delivery.InvalidNext("version", svc.Name+" has never been deployed, so there is no code to keep", "slipway deploy "+svc.Name+" VERSION")
-	}
-	rel, err := tx.Release(ctx, st.Release)
+	rel, err := proven(ctx, tx, w, svc.Name, s.Env)
 	return rel.CodeDigest(), rel.Version, err
+}
+
+// proven is the release whose code a change of configuration keeps: the stable
+// one of the environment named, or else of the last one that has any. What an
+// earlier environment tries out, or what went back, is not built upon.
+func proven(ctx context.Context, tx *store.Tx, w promotion.World, service, env string) (delivery.Release, error) {
+	for _, e := range slices.Backward(w.Project.EnvironmentNames()) {
+		if env != "" && env != e {
+			continue
+		}
+		if st, ok := w.Stable(service, e); ok {
+			return tx.Release(ctx, st.Release)
+		}
+	}
+	return delivery.Release{}, delivery.InvalidNext("version", service+" has never been deployed, so there is no code to keep", "slipway deploy "+service+" VERSION")
 }
 
 // settable refuses names that Slipway sets itself.

@@ -93,9 +93,9 @@ func newStage(ctx context.Context, house House, o cli.DemoOptions) (*stage, erro
 	if err != nil {
 		return nil, fmt.Errorf("demo: %w", err)
 	}
-	s.options = Options{Self: self, Have: Look(ctx), Fast: o.Fast}
+	s.options = Options{Self: self, Have: Look(ctx), Fast: o.Fast, Port: o.Port}
 	s.places = s.options.Places()
-	if err := portsFree(s.places); err != nil {
+	if err := portsFree(s.options.api(), s.places); err != nil {
 		return nil, err
 	}
 	return s, Write(s.dir, s.options)
@@ -106,7 +106,7 @@ func newStage(ctx context.Context, house House, o cli.DemoOptions) (*stage, erro
 func (s *stage) up(ctx context.Context) error {
 	begun := time.Now()
 	s.sayf("  Slipway demo \"harbor\": 5 services in %d languages, %d environments, real traffic, all on this machine\n  %s\n", s.languages(), len(s.places), s.interpreters())
-	report, err := s.house.Up(ctx, cli.UpOptions{State: s.state, Addr: apiAddr})
+	report, err := s.house.Up(ctx, cli.UpOptions{State: s.state, Addr: s.options.api()})
 	if err != nil {
 		return err
 	}

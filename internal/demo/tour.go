@@ -19,9 +19,6 @@ import (
 	"github.com/slipway-cd/slipway/internal/delivery"
 )
 
-// apiAddr is where the demo's API listens.
-const apiAddr = "127.0.0.1:7500"
-
 // actLimit is the longest an act may take.
 const actLimit = 10 * time.Minute
 
@@ -276,7 +273,7 @@ func (s *stage) killed(ctx context.Context, note func(string, ...any)) (string, 
 	}); err != nil {
 		return "", err
 	}
-	report, err := s.house.Up(ctx, cli.UpOptions{State: s.state, Addr: apiAddr}) // tells the pid
+	report, err := s.house.Up(ctx, cli.UpOptions{State: s.state, Addr: s.options.api()}) // tells the pid
 	if err != nil {
 		return "", err
 	}
@@ -288,7 +285,7 @@ func (s *stage) killed(ctx context.Context, note func(string, ...any)) (string, 
 	if err := s.until(ctx, func() (bool, error) { return s.met().Requests > before+50, nil }); err != nil {
 		return "", err
 	}
-	if _, err := s.house.Up(ctx, cli.UpOptions{State: s.state, Addr: apiAddr}); err != nil {
+	if _, err := s.house.Up(ctx, cli.UpOptions{State: s.state, Addr: s.options.api()}); err != nil {
 		return "", err
 	}
 	if err := s.api.Again(); err != nil {
@@ -308,8 +305,8 @@ func (s *stage) killed(ctx context.Context, note func(string, ...any)) (string, 
 func (s *stage) prod() string { return s.places[len(s.places)-1].Env }
 
 // portsFree refuses to begin where a port of the demo is taken.
-func portsFree(places []Place) error {
-	addrs := []string{apiAddr}
+func portsFree(api string, places []Place) error {
+	addrs := []string{api}
 	for _, p := range places {
 		addrs = append(addrs, p.Addr)
 	}

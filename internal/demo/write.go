@@ -2,6 +2,7 @@ package demo
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -31,7 +32,7 @@ const ProjectFile = "slipway.yaml"
 const basePort = 7500
 
 // fastRate is the shoppers' requests a second in prod when Options.Fast is set.
-const fastRate = 120
+const fastRate = 160
 
 // Options says how the demo project is written.
 type Options struct {
@@ -54,19 +55,14 @@ func (p Place) URL() string { return "http://" + p.Addr }
 // Places lists the environments in the order of promotion, with real traffic in
 // prod and a light synthetic test in the others.
 func (o Options) Places() []Place {
-	port := o.Port
-	if port == 0 {
-		port = basePort
-	}
 	busy := float64(defaultRate)
 	if o.Fast {
 		busy = fastRate // the judge counts requests, not seconds
 	}
-	at := func(offset int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port+offset)) }
 	return []Place{
-		{Env: "dev", Addr: at(60), Rate: 5},
-		{Env: "staging", Addr: at(70), Rate: 10},
-		{Env: "prod", Addr: at(80), Rate: busy},
+		{Env: "dev", Addr: o.at(60), Rate: 5},
+		{Env: "staging", Addr: o.at(70), Rate: 10},
+		{Env: "prod", Addr: o.at(80), Rate: busy},
 	}
 }
 
@@ -76,6 +72,14 @@ const (
 	goodWorkMS = 2
 	goodFail   = 0.002
 )
+
+// api is where the demo's API listens.
+func (o Options) api() string { return o.at(0) }
+
+// at is the address at an offset from the first port.
+func (o Options) at(offset int) string {
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(cmp.Or(o.Port, basePort)+offset))
+}
 
 // Versions lists the versions of a service that Write makes, the one to begin with first.
 func Versions(service string) []Behaviour {
