@@ -344,6 +344,7 @@ func TestCase31_FailureDuringPromotionKeepsServing(t *testing.T) {
 	w.old().starts = false
 	w.judge(delivery.Fail)
 	w.untilState(delivery.RevertFailed)
+	w.forDur(time.Minute)
 	if w.serves(delivery.Full); w.wants[v2] != 2 {
 		t.Fatalf("nothing of v1 comes up, and of v2 %d are left", w.wants[v2])
 	}

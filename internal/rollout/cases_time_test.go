@@ -235,12 +235,16 @@ func TestCase53_LastStepDoesNotFlap(t *testing.T) {
 func TestCase56_RestartDuringScaleDown(t *testing.T) {
 	for _, limits := range [][2]int{{1, 0}, {0, 1}, {1, 1}, {2, 0}} {
 		w := worldOf(t, rollingOf(limits[0], limits[1]), 4)
-		hurt := false
+		hurt, old := false, 4
 		w.until("done", func() bool {
 			if w.row.State == delivery.Judging && w.row.Step == 1 && !hurt {
 				w.new().crash()
 				hurt = true
 			}
+			if w.wants[v1] > old {
+				t.Fatalf("the old release grows from %d to %d", old, w.wants[v1])
+			}
+			old = w.wants[v1]
 			if got := w.wants[v1] + w.wants[v2]; got < 4-limits[1] {
 				t.Fatalf("surge %d, unavailable %d: wants %v", limits[0], limits[1], w.wants)
 			}
@@ -307,7 +311,14 @@ func TestCase62_NotProvenWhenInstancesDropOut(t *testing.T) {
 	if w.row.Waiting != nil && w.row.Waiting.On != "hold" || w.spent >= 2*time.Minute {
 		t.Fatalf("judged for %s, on %+v", w.spent, w.row.Waiting)
 	}
-	w.untilState(delivery.Finishing) // check: not before the whole hold
+	var judged time.Duration
+	w.until("the end of the step", func() bool { // check: not before the whole hold
+		judged = max(judged, w.spent)
+		return w.row.State == delivery.Finishing
+	})
+	if judged > 150*time.Second {
+		t.Fatalf("judged for %s: the hold began afresh", judged)
+	}
 	if w.row.Verdict == nil || w.row.Verdict.Outcome != delivery.Pass {
 		t.Fatalf("left on %+v", w.row.Verdict)
 	}
@@ -336,6 +347,76 @@ func TestPauseFreezesTheWeight(t *testing.T) {
 	w.forDur(time.Minute)
 	w.ask(delivery.AskResume)
 	w.untilState(delivery.Done)
+}
+
+// A pause does not leave a service empty that was emptied for the new release,
+// and it does not begin to empty one.
+func TestPauseAndRecreate(t *testing.T) {
+	w := worldOf(t, delivery.Strategy{Kind: delivery.Recreate}, 2)
+	w.untilState(delivery.Preparing)
+	w.ask(delivery.AskPause)
+	w.forDur(time.Hour)
+	w.serves(0)
+	w.ask(delivery.AskResume)
+	w.until("empty", func() bool { return w.row.State == delivery.Starting && len(w.old().all) == 0 })
+	w.ask(delivery.AskPause)
+	w.forDur(5 * time.Minute)
+	w.serves(delivery.Full)
+	if w.row.State == delivery.Done || w.row.Paused == nil {
+		t.Fatalf("forgot the pause: %s", w.row.State)
+	}
+}
+
+func TestPromoteEndsAPause(t *testing.T) {
+	w := canaryWorld(t)
+	w.untilStep(delivery.Shifting, 1)
+	w.ask(delivery.AskPause)
+	w.forDur(time.Minute)
+	w.ask(delivery.AskPromote)
+	w.untilState(delivery.Done)
+}
+
+// An approval that was given while the judge was still at work does not answer
+// the question that comes when the judge could not tell.
+func TestEarlyApprovalIsNoDecision(t *testing.T) {
+	w := worldOf(t, canarySteps(delivery.StepSpec{Weight: delivery.Percent(25), Proven: true, Approve: true, Max: 10 * time.Minute}), 4)
+	w.judge(delivery.Inconclusive)
+	w.untilState(delivery.Judging)
+	w.ask(delivery.AskApprove)
+	w.forDur(time.Hour)
+	if w.row.State != delivery.Waiting || w.row.Waiting.On != "decision" {
+		t.Fatalf("%s on %+v", w.row.State, w.row.Waiting)
+	}
+	w.ask(delivery.AskApprove)
+	w.untilState(delivery.Done)
+}
+
+// Starting brings instances up and gives them nothing; a data plane that does
+// not answer is asked for nothing new, whatever was last known of health.
+func TestWeightsThatAreNotAskedFor(t *testing.T) {
+	r, f := at(delivery.Starting, 0)
+	f.New.Ready = 0
+	if m := rollout.Next(r, f); weight(m.Split, v2) != 0 {
+		t.Errorf("starting asks for %+v", m.Split)
+	}
+	r, f = at(delivery.Shifting, 0)
+	f.Route.Known = false
+	if m := rollout.Next(r, f); weight(m.Split, v2) != 0 {
+		t.Errorf("blind asks for %+v", m.Split)
+	}
+}
+
+// A revert waits for the rejected instances to be gone, however long the
+// rollout was at its step before.
+func TestRevertWaitsForInstancesToGo(t *testing.T) {
+	w := worldOf(t, canarySteps(delivery.StepSpec{Weight: delivery.Percent(25), Hold: 5 * time.Hour}), 4)
+	w.untilState(delivery.Judging)
+	w.forDur(time.Hour)
+	w.ask(delivery.AskAbort)
+	w.untilState(delivery.Reverted)
+	if n := w.arm(v2).Running; n != 0 {
+		t.Fatalf("reverted while %d of v2 run", n)
+	}
 }
 
 // The verdict that sent a rollout back is the one that stays.

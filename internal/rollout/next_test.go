@@ -120,6 +120,7 @@ func TestNext(t *testing.T) {
 		{"gate", delivery.Judging, 1, nil, delivery.Waiting, 1, "", "waiting for approval of 50 %"},
 		{"gate open already", delivery.Judging, 1, func(r *row, _ *seen) { r.Asked = ask(delivery.AskApprove) }, delivery.Finishing, 1, "", "approved at 50 %"},
 		{"approval is no proof", delivery.Judging, 0, func(r *row, _ *seen) { r.Asked = ask(delivery.AskApprove) }, delivery.Judging, 0, "not enough data", "promote"},
+		{"approval where none is wanted", delivery.Judging, 0, func(r *row, f *seen) { r.Asked, f.Verdict = ask(delivery.AskApprove), verdict(delivery.Pass) }, delivery.Shifting, 1, "", "proven no worse at 25 %"},
 		{"lost one", delivery.Judging, 1, func(_ *row, f *seen) { f.New.Healthy = 1 }, delivery.Shifting, 1, "", "lost an instance"},
 		{"weight gone", delivery.Judging, 1, func(_ *row, f *seen) { f.Route = routed(2500) }, delivery.Shifting, 1, "", "no longer has 50 % in force"},
 		{"no answer", delivery.Judging, 0, func(_ *row, f *seen) { f.Route.Known, f.Verdict = false, verdict(delivery.Pass) }, delivery.Judging, 0, "data plane", "does not answer"},
