@@ -65,9 +65,9 @@ func explain(path string, err error) error {
 	e := FileError{Path: path, Err: err}
 	switch codeOf(err) {
 	case codeFull:
-		e.What, e.Next = "the disk is full and this write was not kept", "free some space; everything acknowledged before is safe"
+		e.What, e.Next = "the disk is full", "free some space; everything acknowledged is safe, and what was not is not kept"
 	case codeIO:
-		e.What, e.Next = "the disk does not read or write", "look at the disk, then start Slipway again; everything acknowledged before is safe"
+		e.What, e.Next = "the disk does not read or write", "look at the disk, then start Slipway again; everything acknowledged is safe"
 	case codeReadOnly, codeCantOpen:
 		e.What, e.Next = "cannot be written", "make the file and its folder writable for the user that runs Slipway"
 	case codeCorrupt, codeNotADB:

@@ -90,7 +90,7 @@ func (r Reader) Project(ctx context.Context) (delivery.Project, []byte, error) {
 
 // Release returns one release.
 func (r Reader) Release(ctx context.Context, id delivery.ReleaseID) (delivery.Release, error) {
-	rel, found, err := one[delivery.Release](ctx, r.q, `SELECT doc FROM releases WHERE id = $1`, id)
+	rel, found, err := one[delivery.Release](ctx, r.q, selectRelease, id)
 	return known(rel, found, err, delivery.CodeUnknownVersion, "release", string(id))
 }
 
@@ -235,14 +235,22 @@ func (r Reader) Allotted(ctx context.Context) (map[string]int, error) {
 	return out, wrap("allotted", rows.Err())
 }
 
-// The reads that Snapshot shares with the single methods.
+// The reads of Snapshot; the single methods share some.
 const (
-	selectStables  = `SELECT doc FROM stables ORDER BY service, env`
-	selectHolds    = `SELECT doc FROM holds WHERE active ORDER BY id`
-	selectRoutes   = `SELECT doc FROM routes ORDER BY service, env`
-	selectWants    = `SELECT doc FROM wants ORDER BY service, env, release_id`
-	selectRollouts = `SELECT doc FROM rollouts WHERE open ORDER BY seq`
+	selectRevisions = `SELECT part, n FROM revisions`
+	selectProject   = `SELECT doc FROM projects WHERE id = 1`
+	selectRelease   = `SELECT doc FROM releases WHERE id = $1`
+	selectStables   = `SELECT doc FROM stables ORDER BY service, env`
+	selectHolds     = `SELECT doc FROM holds WHERE active ORDER BY id`
+	selectRoutes    = `SELECT doc FROM routes ORDER BY service, env`
+	selectWants     = `SELECT doc FROM wants ORDER BY service, env, release_id`
+	selectRollouts  = `SELECT doc FROM rollouts WHERE open ORDER BY seq`
 )
+
+// viewed returns the texts that a view runs often, to be prepared before there is one.
+func viewed() []string {
+	return []string{selectRevisions, selectProject, selectRelease, selectStables, selectHolds, selectRoutes, selectWants, selectRollouts}
+}
 
 // where adds up the conditions of one statement and their arguments.
 type where struct {

@@ -74,7 +74,7 @@ func refresh(ctx context.Context, q querier, old *world) (*world, error) {
 		return old.revisions == nil || revisions[name] != old.revisions[name]
 	}
 	if stale(partProject) {
-		now.project, err = load(ctx, q, `SELECT doc FROM projects WHERE id = 1`, old.project)
+		now.project, err = load(ctx, q, selectProject, old.project)
 	}
 	if err == nil && stale(partStables) {
 		now.stables, err = load(ctx, q, selectStables, old.stables)
@@ -98,7 +98,7 @@ func refresh(ctx context.Context, q querier, old *world) (*world, error) {
 }
 
 func readRevisions(ctx context.Context, q querier) (map[string]int64, error) {
-	rows, err := q.query(ctx, `SELECT part, n FROM revisions`)
+	rows, err := q.query(ctx, selectRevisions)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func (w *world) findReleases(ctx context.Context, q querier, old map[delivery.Re
 		r, ok := old[id]
 		if !ok {
 			var err error
-			r, ok, err = one[delivery.Release](ctx, q, `SELECT doc FROM releases WHERE id = $1`, id)
+			r, ok, err = one[delivery.Release](ctx, q, selectRelease, id)
 			if err != nil {
 				return err
 			}

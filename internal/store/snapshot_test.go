@@ -162,6 +162,27 @@ func TestSnapshotIsOneMoment(t *testing.T) {
 	wg.Wait()
 }
 
+// When every connection is a view, each still reads, whatever it reads.
+func TestViewsNeedNoOtherConnection(t *testing.T) {
+	s := openStore(t)
+	write(t, s, func(*Tx) error { return nil })
+	var open, wg sync.WaitGroup
+	open.Add(readers)
+	for i := range readers {
+		wg.Go(func() {
+			if err := s.snapshot(t.Context(), func(q querier) error {
+				open.Done()
+				open.Wait()
+				_, err := first(t.Context(), q, []any{new(int)}, fmt.Sprintf("SELECT seq + %d FROM events", i))
+				return err
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // A clone of a rollout shares no memory with it, whatever fields it will grow.
 func TestCloneRolloutSharesNothing(t *testing.T) {
 	var r delivery.Rollout

@@ -94,6 +94,11 @@ func (s *Store) open(ctx context.Context, undo *undoing) error {
 	rdb.SetMaxIdleConns(readers)
 	s.pool = &pool{path: s.path, db: rdb}
 	s.Reader = Reader{s.pool}
+	for _, text := range viewed() {
+		if _, err := s.pool.stmt(ctx, text); err != nil {
+			return err
+		}
+	}
 	s.writer = &writer{
 		path: s.path, conn: conn, ctx: context.WithoutCancel(ctx), stmts: map[string]*sql.Stmt{},
 		head: last, witness: lock.note, bell: &s.bell,
@@ -152,12 +157,14 @@ type view struct {
 	tx   *sql.Tx
 }
 
-func (v view) query(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
-	st, err := v.pool.stmt(ctx, text)
-	if err != nil {
-		return nil, err
+// query prepares nothing on the pool: when every connection is a view, each
+// would wait for one that another has.
+func (v view) query(ctx context.Context, text string, args ...any) (rows *sql.Rows, err error) {
+	if st, ok := v.pool.stmts.Load(text); ok {
+		rows, err = v.tx.StmtContext(ctx, st.(*sql.Stmt)).QueryContext(ctx, args...)
+	} else {
+		rows, err = v.tx.QueryContext(ctx, text, args...)
 	}
-	rows, err := v.tx.StmtContext(ctx, st).QueryContext(ctx, args...)
 	return rows, explain(v.pool.path, err)
 }
 
