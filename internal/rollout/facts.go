@@ -14,7 +14,7 @@ type Facts struct {
 	Old     Arm               // the stable release
 	Route   Route             // as the data plane has it
 	Verdict *delivery.Verdict // of the judge; nil while it has nothing to judge
-	Test    *Test             // of the test this step asks for; nil while it has not ended
+	Test    *Test             // of the test this step asks for; nil while it has not ended, there until the step is left
 	Newer   *Newer            // the newest rollout queued behind this one
 	Busy    string            // the rollout that owns this service and environment now; "" if none does
 	Turn    bool              // every rollout queued before this one is over
@@ -40,7 +40,7 @@ type Route struct {
 	Desired []delivery.Share // what was asked of it last
 }
 
-// Test is the end of a step's test.
+// Test is the end of a step's test: pass, fail, or error when it could not be run.
 type Test struct {
 	Step    int
 	Outcome delivery.Outcome

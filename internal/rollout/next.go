@@ -12,10 +12,12 @@ import (
 const CrashLimit = 3
 
 // RevertLimit is the longest time a revert waits for instances of the rejected
-// release to be gone once they get no traffic.
+// release to be gone once they get no traffic, and the least time it gives the
+// stable release to come up.
 const RevertLimit = time.Minute
 
-// BlindLimit is the longest time a revert waits for a data plane that does not answer.
+// BlindLimit is the longest time a revert waits for a data plane that does not
+// answer, or that does not acknowledge once the stable release had its time to come up.
 const BlindLimit = 10 * time.Minute
 
 // Next decides the next move of r. Calling it again with the same arguments

@@ -269,3 +269,40 @@ func TestChanged(t *testing.T) {
 		}
 	}
 }
+
+// TestDone: the old release stays warm for the window where it still runs, and
+// the pointer says so; otherwise it goes.
+func TestDone(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		edit   func(*row, *seen)
+		keep   int
+		until  time.Time
+		before delivery.ReleaseID
+	}{
+		{"warm", nil, 4, noon.Add(10 * time.Minute), v1},
+		{"no window", func(r *row, _ *seen) { r.Plan.Window = 0 }, 0, time.Time{}, v1},
+		{"nothing left to keep", func(_ *row, f *seen) { f.Old = rollout.Arm{} }, 0, time.Time{}, v1},
+		{"nothing before", func(r *row, f *seen) {
+			r.From, f.Old, f.Route.Split = "", rollout.Arm{}, []delivery.Share{{Release: v2, Weight: delivery.Full}}
+		}, 0, time.Time{}, ""},
+	} {
+		r, f := at(delivery.Soaking, 1)
+		if test.edit != nil {
+			test.edit(&r, &f)
+		}
+		m := rollout.Next(r, f)
+		want := delivery.Stable{Service: "shop", Env: "prod", Release: v2, Version: "v2", Change: 7, Since: noon, Previous: test.before, Warm: test.until}
+		if m.Rollout.State != delivery.Done || m.Stable == nil || *m.Stable != want {
+			t.Errorf("%s: %s with stable %+v, want %+v", test.name, m.Rollout.State, m.Stable, want)
+		}
+		for _, w := range m.Wants {
+			if w.Release == v1 && (w.Count != test.keep || !w.Until.Equal(test.until)) || w.Release == v2 && (w.Count != 4 || !w.Until.IsZero()) {
+				t.Errorf("%s: wants %+v", test.name, w)
+			}
+		}
+		if weight(m.Split, v2) != delivery.Full {
+			t.Errorf("%s: split %+v", test.name, m.Split)
+		}
+	}
+}
