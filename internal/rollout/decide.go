@@ -75,7 +75,9 @@ func (d *decider) frozen() bool { return !d.mayGrow() && d.held() }
 
 // mayGrow says whether the weight may grow: not while a person has paused. But a
 // service that was emptied for the new release is not left empty for a pause.
-func (d *decider) mayGrow() bool { return d.r.Paused == nil || d.step().Dark && d.emptied() }
+func (d *decider) mayGrow() bool {
+	return d.r.Paused == nil || d.step().Dark && d.r.Shifted.IsZero() && d.emptied()
+}
 
 // emptied says whether the old release was already told to serve nobody.
 func (d *decider) emptied() bool {
@@ -251,13 +253,13 @@ func (d *decider) rest() {
 }
 
 // clock starts the deadline afresh at a new best, and stops it while nothing is
-// missing, the rollout is paused or a person is waited for.
+// missing, a pause holds everything up or a person is waited for.
 func (d *decider) clock() {
 	p, now := d.r.Progress, d.f.Now
 	if d.f.New.Ready > p.Ready || p.At.IsZero() {
 		p = delivery.Progress{Ready: d.f.New.Ready, At: now}
 	}
-	still := d.r.Paused != nil || d.r.State == delivery.Waiting || !d.short()
+	still := !d.mayGrow() || d.r.State == delivery.Waiting || !d.short()
 	switch {
 	case still && p.Still.IsZero():
 		p.Still = now

@@ -94,7 +94,8 @@ func (d *decider) paintBack() {
 	r, f := d.r, d.f
 	d.keepOld(-1)
 	weight := d.backTo()
-	if weight == 0 && f.Route.Known && f.Route.weightOf(r.To) == 0 && f.Route.Preview != r.To {
+	away := f.Route.Known && f.Route.weightOf(r.To) == 0 && f.Route.Preview != r.To
+	if weight == 0 && (away || r.State.Final()) { // who gives up leaves no orphans: they go when the route does
 		d.want(r.To, 0, time.Time{})
 	}
 	if weight == 0 && d.emptied() && !r.State.Final() && d.up(f.Old) == 0 && r.From != "" {
