@@ -23,7 +23,7 @@ type Request struct {
 // it. Asking twice is asking once: the first abort stays the cause.
 func (l *Loop) Ask(ctx context.Context, verb delivery.AskVerb, q Request) (delivery.Rollout, error) {
 	var out delivery.Rollout
-	err := l.d.Store.Write(ctx, func(tx *store.Tx) error {
+	err := l.save(ctx, "ask "+string(verb), func(tx *store.Tx) error {
 		r, err := l.flying(ctx, tx, verb, q)
 		if err != nil {
 			return err
@@ -71,13 +71,8 @@ func (l *Loop) flying(ctx context.Context, tx *store.Tx, verb delivery.AskVerb, 
 	if err != nil {
 		return delivery.Rollout{}, err
 	}
-	for _, r := range open {
-		if r.State.Active() {
-			return r, nil
-		}
-	}
-	if len(open) > 0 {
-		return open[0], nil
+	if r, ok := foremost(open); ok {
+		return r, nil
 	}
 	what := q.Service
 	if what == "" {
@@ -94,6 +89,20 @@ func (l *Loop) flying(ctx context.Context, tx *store.Tx, verb delivery.AskVerb, 
 		}
 	}
 	return delivery.Rollout{}, no
+}
+
+// foremost is the rollout that is meant when one of several is: the one that
+// has begun, or else the newest.
+func foremost(open []delivery.Rollout) (delivery.Rollout, bool) {
+	for _, r := range open {
+		if r.State.Active() {
+			return r, true
+		}
+	}
+	if len(open) == 0 {
+		return delivery.Rollout{}, false
+	}
+	return open[0], true
 }
 
 // fits refuses an ask that the rollout's state has no use for.
@@ -124,7 +133,7 @@ func fits(verb delivery.AskVerb, r delivery.Rollout) error {
 
 // PutHold pins a service in an environment, or quarantines a release of it.
 func (l *Loop) PutHold(ctx context.Context, h delivery.Hold) (delivery.Hold, error) {
-	err := l.d.Store.Write(ctx, func(tx *store.Tx) error {
+	err := l.save(ctx, "hold", func(tx *store.Tx) error {
 		p, _, err := tx.Project(ctx)
 		if err != nil {
 			return err
@@ -176,7 +185,7 @@ type Lift struct {
 // LiftHold lifts holds and returns those that were lifted.
 func (l *Loop) LiftHold(ctx context.Context, q Lift) ([]delivery.Hold, error) {
 	var lifted []delivery.Hold
-	err := l.d.Store.Write(ctx, func(tx *store.Tx) error {
+	err := l.save(ctx, "lift", func(tx *store.Tx) error {
 		p, _, err := tx.Project(ctx)
 		if err != nil {
 			return err

@@ -52,6 +52,8 @@ type Loop struct {
 	hands   *hands
 	applied *traffic.Table // of the loop's goroutine alone
 
+	kept func(what string) // told what was just written; for the tests that end the process there
+
 	mu   sync.Mutex
 	live live // what the last pass saw, for views
 }
@@ -161,7 +163,7 @@ func (l *Loop) pass(ctx context.Context) (time.Time, error) {
 		if w, err = l.d.Store.Snapshot(ctx); err != nil {
 			return soon, err
 		}
-		v.World = w
+		v.World, v.open = w, w.Rollouts
 	}
 	return soon, l.converge(ctx, v)
 }
@@ -170,6 +172,9 @@ func (l *Loop) pass(ctx context.Context) (time.Time, error) {
 // it writes says what the world shall be; converge makes it so, and may be
 // killed and begun again anywhere.
 func (l *Loop) step(ctx context.Context, v *view, r delivery.Rollout) (time.Time, bool, error) {
+	if !known(r.State) {
+		return time.Time{}, false, fmt.Errorf("control: %s", strange(r))
+	}
 	if r.State == delivery.Queued {
 		aimed, err := l.aim(v, r)
 		if err != nil {
@@ -192,8 +197,20 @@ func (l *Loop) step(ctx context.Context, v *view, r delivery.Rollout) (time.Time
 	if m.Rollout.State.Final() {
 		delete(l.judges, r.ID)
 		delete(l.crashs, r.ID)
+		l.hands.over(r.ID)
 	}
 	return m.Wake, wrote, nil
+}
+
+// save is the one way into the store: everything in fn or nothing, and then the
+// ledger has it for ever. what names the write without anything that differs
+// from one run to the next.
+func (l *Loop) save(ctx context.Context, what string, fn func(*store.Tx) error) error {
+	err := l.d.Store.Write(ctx, fn)
+	if err == nil && l.kept != nil {
+		l.kept(what)
+	}
+	return err
 }
 
 func sooner(a, b time.Time) time.Time {

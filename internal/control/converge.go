@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/promotion"
 	"github.com/slipway-cd/slipway/internal/store"
 	"github.com/slipway-cd/slipway/internal/traffic"
 	"github.com/slipway-cd/slipway/internal/workload"
@@ -105,7 +106,7 @@ func (l *Loop) edges(ctx context.Context, v *view) (map[string]int, error) {
 		}
 	})
 	for _, name := range missing {
-		err := l.d.Store.Write(ctx, func(tx *store.Tx) error {
+		err := l.save(ctx, "edge "+name, func(tx *store.Tx) error {
 			port, err := tx.Allot(name, freePort)
 			have[name] = port
 			return err
@@ -165,7 +166,7 @@ func (l *Loop) markAcked(ctx context.Context, v *view) error {
 		if !ok || rs.Gen <= row.Acked || rs.Gen > row.Gen {
 			continue
 		}
-		err := l.d.Store.Write(ctx, func(tx *store.Tx) error { return tx.MarkAcked(row.Service, row.Env, rs.Gen) })
+		err := l.save(ctx, "acknowledge "+row.Service+" in "+row.Env, func(tx *store.Tx) error { return tx.MarkAcked(row.Service, row.Env, rs.Gen) })
 		if err != nil {
 			return fmt.Errorf("control: acknowledge %s in %s: %w", row.Service, row.Env, err)
 		}
@@ -192,12 +193,13 @@ func (l *Loop) resize(ctx context.Context, v *view) (bool, error) {
 		}
 		wants = append(wants, delivery.Want{Service: st.Service, Env: st.Env, Release: st.Release, Count: dep.Replicas, Change: st.Change})
 	}
+	wants = append(wants, v.leftOver(busy)...)
 	for _, w := range wants {
-		err := l.d.Store.Write(ctx, func(tx *store.Tx) error {
+		err := l.save(ctx, "resize "+w.Service+" in "+w.Env, func(tx *store.Tx) error {
 			if err := tx.SetWant(w); err != nil {
 				return err
 			}
-			_, err := tx.Append(delivery.Event{At: v.now, Kind: delivery.EventIntent, Change: w.Change, Service: w.Service, Env: w.Env, By: "slipway", Text: wantText(v, w) + ", as slipway.yaml says"})
+			_, err := tx.Append(delivery.Event{At: v.now, Kind: delivery.EventIntent, Change: w.Change, Service: w.Service, Env: w.Env, By: "slipway", Text: wantText(v, w) + ", as nothing is under way"})
 			return err
 		})
 		if err != nil {
@@ -205,6 +207,25 @@ func (l *Loop) resize(ctx context.Context, v *view) (bool, error) {
 		}
 	}
 	return len(wants) > 0, nil
+}
+
+// leftOver lists wants that no rollout and no window asks for any more, such as
+// those of one that ended while the data plane did not answer. They go once
+// they get no traffic.
+func (v *view) leftOver(busy map[string]bool) []delivery.Want {
+	var out []delivery.Want
+	for _, w := range v.Wants {
+		st, _ := promotion.World{Stables: v.Stables}.Stable(w.Service, w.Env)
+		rs, _ := v.routeState(w.Env, w.Service)
+		row, _ := v.routeRow(w.Env, w.Service)
+		if !v.known || busy[routeName(w.Env, w.Service)] || w.Release == st.Release || !w.Until.IsZero() ||
+			row.WeightOf(w.Release) > 0 || row.Preview == w.Release || (delivery.Route{Split: rs.Split}).WeightOf(w.Release) > 0 {
+			continue
+		}
+		w.Count = 0
+		out = append(out, w)
+	}
+	return out
 }
 
 func (v *view) status(id workload.ID) (workload.Status, bool) {
@@ -221,7 +242,7 @@ func (l *Loop) applyTable(ctx context.Context, v *view, t traffic.Table) error {
 	if l.applied != nil && v.traffic.Generation == l.applied.Generation && sameTable(*l.applied, t) {
 		return nil
 	}
-	err := l.d.Store.Write(ctx, func(tx *store.Tx) error {
+	err := l.save(ctx, "table generation", func(tx *store.Tx) error {
 		gen, err := tx.Counter("table")
 		t.Generation = max(gen, v.traffic.Generation+1)
 		return err

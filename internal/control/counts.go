@@ -28,9 +28,9 @@ type counts struct {
 	mu     sync.Mutex
 	boot   string
 	blocks map[blockKey]traffic.Block
-	oldest int64 // no block is older
-	newest int64 // second of the newest block seen
-	heard  time.Time
+	oldest int64     // no block is older
+	newest int64     // second of the newest block seen
+	heard  time.Time // when the data plane made its last frame
 	failed []traffic.Sample
 }
 
@@ -47,7 +47,10 @@ func newCounts() *counts { return &counts{blocks: map[blockKey]traffic.Block{}} 
 func (c *counts) take(f traffic.Frame, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.boot, c.heard = f.Boot, now
+	c.boot = f.Boot
+	if f.At.After(c.heard) {
+		c.heard = f.At
+	}
 	for _, b := range f.Blocks {
 		c.blocks[blockKey{b.Route, b.Release, b.Caller, b.Second}] = b
 		c.newest = max(c.newest, b.Second)
@@ -60,6 +63,14 @@ func (c *counts) take(f traffic.Frame, now time.Time) {
 		c.oldest = limit
 		maps.DeleteFunc(c.blocks, func(k blockKey, _ traffic.Block) bool { return k.second < limit })
 	}
+}
+
+// closed is the last second of which everything was heard and nothing changes
+// any more. Without any frame yet it is false.
+func (c *counts) closed() (int64, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.heard.Add(-settle).Unix() - 1, !c.heard.IsZero()
 }
 
 // since is the second from which the data plane shall send again.

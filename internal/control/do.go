@@ -22,7 +22,7 @@ func (l *Loop) write(ctx context.Context, v *view, was delivery.Rollout, m rollo
 	if same && len(wants) == 0 && route == nil && m.Stable == nil && m.Hold == nil {
 		return false, nil
 	}
-	err := l.d.Store.Write(ctx, func(tx *store.Tx) error {
+	err := l.save(ctx, moveName(was, m.Rollout), func(tx *store.Tx) error {
 		saved, err := tx.SaveRollout(m.Rollout)
 		if err != nil {
 			return err
@@ -64,6 +64,15 @@ func (l *Loop) write(ctx context.Context, v *view, was delivery.Rollout, m rollo
 	return err == nil, err
 }
 
+// moveName names a move by where it leads.
+func moveName(was, is delivery.Rollout) string {
+	name := fmt.Sprintf("%s in %s from %s to %s %d", is.Version, is.Env, was.State, is.State, is.Step)
+	if is.Waiting != nil {
+		name += " waiting on " + is.Waiting.On
+	}
+	return name
+}
+
 // differing returns what of a move's picture of the world is not written yet.
 func (l *Loop) differing(v *view, r delivery.Rollout, m rollout.Move) ([]delivery.Want, *delivery.Route) {
 	var wants []delivery.Want
@@ -100,6 +109,9 @@ func unchanged(v *view, was, is delivery.Rollout) bool {
 		if r.ID == was.ID {
 			was = r // aim may have changed a queued one
 		}
+	}
+	if was.State == delivery.Queued && is.State == delivery.Queued && was.From == is.From {
+		was.Plan = is.Plan // it is aimed afresh each time; only what it begins with counts
 	}
 	a, errA := json.Marshal(was)
 	b, errB := json.Marshal(is)
@@ -187,7 +199,10 @@ func (l *Loop) propose(ctx context.Context, v *view) (bool, error) {
 	w := l.live.world
 	l.mu.Unlock()
 	for _, c := range promotion.Proposals(w) {
-		err := l.d.Store.Write(ctx, func(tx *store.Tx) error {
+		err := l.save(ctx, "propose "+c.Service+" "+c.Version+" to "+c.Env, func(tx *store.Tx) error {
+			if again, err := l.late(ctx, tx, v.Project, c); again || err != nil {
+				return err
+			}
 			_, err := l.promote(ctx, tx, c, "slipway", "")
 			return err
 		})
@@ -199,6 +214,18 @@ func (l *Loop) propose(ctx context.Context, v *view) (bool, error) {
 	return false, nil
 }
 
+// late says whether a person was faster than the automation: what was seen a
+// moment ago is looked at again where nobody can come between.
+func (l *Loop) late(ctx context.Context, tx *store.Tx, p delivery.Project, c promotion.Candidate) (bool, error) {
+	w, err := l.worldIn(ctx, tx, p)
+	if err != nil {
+		return false, err
+	}
+	r, flying := w.Flight(c.Service, c.Env)
+	before, _ := w.Stable(c.Service, p.Before(c.Env))
+	return flying && r.Change >= c.Change || before.Release != c.Release || w.HoldOn(c.Service, c.Env, c.Release) != nil, nil
+}
+
 // expire lets go of warm instances whose time has come.
 func (l *Loop) expire(ctx context.Context, v *view) (bool, error) {
 	wrote := false
@@ -207,7 +234,7 @@ func (l *Loop) expire(ctx context.Context, v *view) (bool, error) {
 			continue
 		}
 		w.Count = 0
-		err := l.d.Store.Write(ctx, func(tx *store.Tx) error {
+		err := l.save(ctx, "let "+v.version(w.Release)+" in "+w.Env+" go cold", func(tx *store.Tx) error {
 			if err := tx.SetWant(w); err != nil {
 				return err
 			}

@@ -55,6 +55,13 @@ func (h *hands) stop(ctx context.Context, l *Loop, id workload.ID) {
 	})
 }
 
+// going is the instances that are being stopped.
+func (h *hands) going() map[workload.ID]bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.stopping)
+}
+
 // since says for how long an instance has not been wanted.
 func (h *hands) since(id workload.ID, now time.Time) time.Duration {
 	h.mu.Lock()
@@ -120,6 +127,13 @@ func (l *Loop) testRun(v *view, r delivery.Rollout) (run TestRun, why string) {
 	}
 	maps.Copy(vars, rel.ConfigFor(r.Env))
 	return TestRun{Command: step.Test, Dir: dir, Vars: vars, Timeout: step.Timeout}, ""
+}
+
+// over forgets the tests of a rollout that has ended.
+func (h *hands) over(id delivery.RolloutID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	maps.DeleteFunc(h.tests, func(k testKey, _ *rollout.Test) bool { return k.id == id })
 }
 
 // tested returns the end of a step's test, or nil.

@@ -47,6 +47,10 @@ func (l *Loop) verdict(v *view, r delivery.Rollout) *delivery.Verdict {
 	if r.From == "" || r.From == r.To || r.Plan.Judge.Off || !judged(r.State) {
 		return nil
 	}
+	last, heard := l.counts.closed()
+	if !heard {
+		return nil // this server has not seen any count yet
+	}
 	route := routeName(r.Env, r.Service)
 	j := l.judges[r.ID]
 	if j == nil {
@@ -54,7 +58,6 @@ func (l *Loop) verdict(v *view, r delivery.Rollout) *delivery.Verdict {
 		j = &judgement{judge: analysis.New(r.Plan.Judge, total(before)), step: -1, next: r.Started.Unix()}
 		l.judges[r.ID] = j
 	}
-	last := v.now.Add(-settle).Unix() - 1
 	for _, s := range l.counts.seconds(route, r.From, r.To, j.next, last) {
 		j.read(r, s)
 	}

@@ -14,7 +14,7 @@ import (
 // A service that disappears from the file is stopped; its history stays.
 func (l *Loop) SetProject(ctx context.Context, p delivery.Project, src []byte, by string) (bool, error) {
 	changed := false
-	err := l.d.Store.Write(ctx, func(tx *store.Tx) error {
+	err := l.save(ctx, "project", func(tx *store.Tx) error {
 		was, old, err := tx.Project(ctx)
 		if err != nil && !errors.Is(err, delivery.ErrNotFound) {
 			return err

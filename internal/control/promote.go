@@ -23,7 +23,7 @@ type PromoteRequest struct {
 // is approved; otherwise the release enters the next environment.
 func (l *Loop) Promote(ctx context.Context, q PromoteRequest) (delivery.Rollout, error) {
 	var out delivery.Rollout
-	err := l.d.Store.Write(ctx, func(tx *store.Tx) error {
+	err := l.save(ctx, "promote", func(tx *store.Tx) error {
 		p, _, err := tx.Project(ctx)
 		if err != nil {
 			return err

@@ -32,6 +32,9 @@ type RolledBack struct {
 // before takes over again, with all that was in it: code and configuration.
 func (l *Loop) Rollback(ctx context.Context, q RollbackRequest) (RolledBack, error) {
 	if q.To == "" {
+		if out, err := l.goingBack(ctx, q); err != nil || out.Change != nil {
+			return out, err
+		}
 		r, err := l.Ask(ctx, delivery.AskAbort, Request{Service: q.Service, Env: q.Env, Reason: q.Reason, By: q.By})
 		if err == nil {
 			return RolledBack{Rollout: r, Aborted: true}, nil
@@ -41,7 +44,7 @@ func (l *Loop) Rollback(ctx context.Context, q RollbackRequest) (RolledBack, err
 		}
 	}
 	var out RolledBack
-	err := l.d.Store.Write(ctx, func(tx *store.Tx) error {
+	err := l.save(ctx, "rollback", func(tx *store.Tx) error {
 		var err error
 		out, err = l.rollback(ctx, tx, q)
 		return err
@@ -51,6 +54,21 @@ func (l *Loop) Rollback(ctx context.Context, q RollbackRequest) (RolledBack, err
 	}
 	l.Ring()
 	return out, nil
+}
+
+// goingBack finds the rollback that is under way already. Asking twice is
+// asking once: it must not send the rollback itself back.
+func (l *Loop) goingBack(ctx context.Context, q RollbackRequest) (RolledBack, error) {
+	open, err := l.d.Store.Rollouts(ctx, store.RolloutQuery{Service: q.Service, Env: q.Env, Open: true})
+	if err != nil {
+		return RolledBack{}, err
+	}
+	r, ok := foremost(open)
+	if !ok || q.Service == "" || r.Origin != delivery.OriginRollback || r.State == delivery.Reverting {
+		return RolledBack{}, nil
+	}
+	c, err := l.d.Store.Change(ctx, r.Change)
+	return RolledBack{Rollout: r, Change: &c}, err
 }
 
 func (l *Loop) rollback(ctx context.Context, tx *store.Tx, q RollbackRequest) (RolledBack, error) {

@@ -31,9 +31,15 @@ type view struct {
 func (l *Loop) look(ctx context.Context, w store.World) (*view, error) {
 	v := &view{World: w, now: stamp(), open: slices.Clone(w.Rollouts), verdicts: map[delivery.RolloutID]delivery.Verdict{}}
 	slices.SortFunc(v.open, func(a, b delivery.Rollout) int { return int(a.Seq - b.Seq) })
+	going := l.hands.going()
 	var err error
 	if v.statuses, err = l.d.Workload.List(ctx); err != nil {
 		return nil, fmt.Errorf("control: list instances: %w", err)
+	}
+	for i, s := range v.statuses { // whatever it says of itself, it gets no request any more, wanted again or not
+		if going[s.Spec.ID] && s.Phase != workload.Stopped {
+			v.statuses[i].Phase = workload.Stopping
+		}
 	}
 	if v.traffic, err = l.d.Traffic.State(ctx); err != nil {
 		l.d.Log.WarnContext(ctx, "the data plane does not answer", slog.Any("error", err))
@@ -139,25 +145,29 @@ func (l *Loop) arm(v *view, r delivery.Rollout, id delivery.ReleaseID) rollout.A
 }
 
 // restarts counts how often instances of the new release exited by themselves
-// since the rollout was first seen.
+// during the rollout. Those it started have no earlier exits. Those it found
+// warm have, and what they did before is not its fault: a server that finds the
+// rollout under way cannot tell, and counts them from now.
 func (l *Loop) restarts(v *view, r delivery.Rollout) int {
-	n := 0
-	for _, s := range v.statuses {
-		if s.Spec.Service == r.Service && s.Spec.Env == r.Env && s.Spec.Release == r.To {
-			n += s.Restarts
-		}
-	}
 	if !r.State.Active() {
 		return 0
 	}
+	own, found := 0, 0
+	for _, s := range v.statuses {
+		switch {
+		case s.Spec.Service != r.Service || s.Spec.Env != r.Env || s.Spec.Release != r.To || s.Phase == workload.Stopped:
+		case s.Spec.Change == r.Change && r.State != delivery.Preparing:
+			own += s.Restarts
+		default:
+			found += s.Restarts
+		}
+	}
 	before, ok := l.crashs[r.ID]
 	if !ok {
-		if r.State == delivery.Preparing { // what warm instances did before is not its fault
-			before = n
-		}
+		before = found
 		l.crashs[r.ID] = before
 	}
-	return max(n-before, 0)
+	return own + max(found-before, 0)
 }
 
 // trouble says in a few words why an instance is not ready.
@@ -193,6 +203,14 @@ func (l *Loop) missing(ctx context.Context, v *view, r delivery.Rollout) string 
 		return "bundle " + code.Short() + " of " + rel.Version + " is damaged: " + err.Error()
 	}
 	return ""
+}
+
+// known says whether this version of Slipway knows a state.
+func known(s delivery.State) bool { return slices.Contains(delivery.States(), s) }
+
+// strange says why a rollout that another version of Slipway wrote cannot go on.
+func strange(r delivery.Rollout) string {
+	return fmt.Sprintf("rollout %s of %s is in state %q, which this version of Slipway does not know; it stays as it is until a version that does is started", r.ID, r.Service, r.State)
 }
 
 func (v *view) routeState(env, service string) (traffic.RouteState, bool) {
@@ -255,11 +273,15 @@ func (v *view) holdOn(r delivery.Rollout) *delivery.Hold {
 	return h
 }
 
-// newerThan is the newest rollout queued behind r.
+// newerThan is the newest rollout queued behind r that is going to take its turn.
 func (v *view) newerThan(r delivery.Rollout) *rollout.Newer {
 	var newest *rollout.Newer
 	for _, o := range v.open {
-		if o.Service == r.Service && o.Env == r.Env && o.State == delivery.Queued && o.Seq > r.Seq {
+		if o.Service != r.Service || o.Env != r.Env || o.State != delivery.Queued || o.Seq <= r.Seq {
+			continue
+		}
+		gone := o.Asked != nil && o.Asked.Verb == delivery.AskAbort
+		if !gone && o.Paused == nil && v.holdOn(o) == nil {
 			newest = &rollout.Newer{ID: o.ID, Change: o.Change, Version: o.Version}
 		}
 	}

@@ -52,7 +52,7 @@ type EnvPlan struct {
 // transaction. It returns at once; the loop does the rest.
 func (l *Loop) Submit(ctx context.Context, s Submission) (Submitted, error) {
 	var out Submitted
-	err := l.d.Store.Write(ctx, func(tx *store.Tx) error {
+	err := l.save(ctx, "submit", func(tx *store.Tx) error {
 		var err error
 		if out, err = l.submit(ctx, tx, s); err != nil {
 			return err

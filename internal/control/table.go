@@ -33,7 +33,7 @@ func (l *Loop) table(v *view, edges map[string]int, wanted map[workload.ID]workl
 }
 
 func (v *view) tableRoute(env string, svc delivery.Service, wanted map[workload.ID]workload.Spec) traffic.Route {
-	r := traffic.Route{Name: routeName(env, svc.Name), Env: env, Service: svc.Name, Paths: svc.Public.Paths, Hosts: publicHosts(svc)}
+	r := traffic.Route{Name: routeName(env, svc.Name), Env: env, Service: svc.Name, Own: []string{svc.Name + ".localhost"}, Hosts: svc.Public.Hosts, Paths: svc.Public.Paths}
 	row, ok := v.routeRow(env, svc.Name)
 	if !ok {
 		return r
@@ -44,7 +44,7 @@ func (v *view) tableRoute(env string, svc delivery.Service, wanted map[workload.
 		if !known {
 			continue
 		}
-		pool := traffic.Pool{Release: rel.ID, Version: rel.Version, Weight: share.Weight, Check: check(rel.Run.Health)}
+		pool := traffic.Pool{Release: rel.ID, Version: rel.Version, Weight: share.Weight, Check: check(rel.Run.Health), Drain: rel.Run.Stop.Drain}
 		for _, s := range v.statuses {
 			if _, ok := wanted[s.Spec.ID]; ok && s.Spec.Env == env && s.Spec.Service == svc.Name && s.Spec.Release == rel.ID && v.eligible(s) && !v.usurped(s) {
 				pool.Endpoints = append(pool.Endpoints, traffic.Endpoint{ID: string(s.Spec.ID), Addr: s.Addr})
@@ -89,19 +89,6 @@ func (v *view) usurped(s workload.Status) bool {
 	return slices.ContainsFunc(v.statuses, func(o workload.Status) bool {
 		return o.Addr == s.Addr && o.Spec.ID != s.Spec.ID && o.Phase != workload.Stopped && (o.Phase == workload.Ready || o.Spec.ID < s.Spec.ID)
 	})
-}
-
-// publicHosts lists the host names a service answers to. One with paths alone
-// answers to every name that is not another service's.
-func publicHosts(svc delivery.Service) []string {
-	own := svc.Name + ".localhost"
-	switch {
-	case len(svc.Public.Hosts) == 0 && len(svc.Public.Paths) > 0:
-		return nil
-	case slices.Contains(svc.Public.Hosts, own):
-		return svc.Public.Hosts
-	}
-	return append([]string{own}, svc.Public.Hosts...)
 }
 
 // rescue takes the weight of pools that nobody is in and gives it to the last

@@ -75,6 +75,11 @@ func (l *Loop) Board(ctx context.Context) (delivery.Board, error) {
 			b.Trouble = append(b.Trouble, "listener "+ls.Name+" on "+ls.Addr+": "+ls.Error)
 		}
 	}
+	for _, r := range w.Open {
+		if !known(r.State) {
+			b.Trouble = append(b.Trouble, strange(r))
+		}
+	}
 	for _, name := range w.Project.ServiceNames() {
 		row := promotion.Row(w, name, func(env string, id delivery.ReleaseID) (int, int) { return pic.health(name, env, id) })
 		if row.Now {
