@@ -58,30 +58,62 @@ func Up(ctx context.Context, o cli.UpOptions) (cli.UpReport, error) {
 		return cli.UpReport{}, fmt.Errorf("app: %w", err)
 	}
 	report := cli.UpReport{State: files.root}
-	if holder(files.lock("proxy")) == 0 {
-		report.Started = true
-		if err := spawn(files, self, "proxy"); err != nil {
-			return report, err
-		}
-	}
-	if err := until(ctx, files, "proxy", files.proxyAnswers); err != nil {
+	started, err := start(ctx, part{files: files, self: self, name: "proxy", answers: files.proxyAnswers})
+	if err != nil {
 		return report, err
 	}
-	if holder(files.lock("server")) == 0 {
-		report.Started = true
-		args := []string{}
-		if o.Addr != "" {
-			args = append(args, "--addr", o.Addr)
-		}
-		if err := spawn(files, self, "server", args...); err != nil {
-			return report, err
-		}
+	report.Started = started
+	server := part{files: files, self: self, name: "server", answers: func(ctx context.Context) error { return files.serverAnswers(ctx, &report) }}
+	if o.Addr != "" {
+		server.args = []string{"--addr", o.Addr}
 	}
-	if err := until(ctx, files, "server", func(ctx context.Context) error { return files.serverAnswers(ctx, &report) }); err != nil {
+	if started, err = start(ctx, server); err != nil {
 		return report, err
 	}
+	report.Started = report.Started || started
 	report.ServerPID, report.ProxyPID = holder(files.lock("server")), holder(files.lock("proxy"))
 	return report, nil
+}
+
+// part is one process of the house.
+type part struct {
+	files   layout
+	self    string
+	name    string
+	args    []string
+	answers func(context.Context) error
+}
+
+// start makes a part answer: it waits for one that runs, and starts one where
+// none does. It reports whether it had to. When the process it started ends
+// first, the end of its log says why.
+func start(ctx context.Context, p part) (started bool, err error) {
+	ctx, stop := context.WithTimeout(ctx, startLimit)
+	defer stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	var begun time.Time
+	for {
+		runs := holder(p.files.lock(p.name)) != 0
+		switch {
+		case runs:
+		case !started: // none runs, or the one that ran has gone by now
+			if err := spawn(p.files, p.self, p.name, p.args...); err != nil {
+				return false, err
+			}
+			started, begun = true, time.Now()
+		case time.Since(begun) > 2*time.Second:
+			return started, fmt.Errorf("app: %s ended while it started: %s", p.name, lastLine(p.files.log(p.name)))
+		}
+		if err = p.answers(ctx); err == nil && runs {
+			return started, nil
+		}
+		select {
+		case <-ctx.Done():
+			return started, fmt.Errorf("app: %s does not answer: %w; the end of %s: %s", p.name, err, p.files.log(p.name), lastLine(p.files.log(p.name)))
+		case <-tick.C:
+		}
+	}
 }
 
 // spawn starts a part of the house that outlives its parent.
@@ -101,30 +133,6 @@ func spawn(files layout, self, part string, args ...string) error {
 		return fmt.Errorf("app: start %s: %w", part, err)
 	}
 	return nil
-}
-
-// until asks a part every 50 ms until it answers. When its process ends first,
-// the end of its log says why.
-func until(ctx context.Context, files layout, part string, answers func(context.Context) error) error {
-	ctx, stop := context.WithTimeout(ctx, startLimit)
-	defer stop()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	begun := time.Now()
-	for {
-		err := answers(ctx)
-		if err == nil {
-			return nil
-		}
-		if holder(files.lock(part)) == 0 && time.Since(begun) > 2*time.Second {
-			return fmt.Errorf("app: %s ended while it started: %s", part, lastLine(files.log(part)))
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("app: %s does not answer: %w; the end of %s: %s", part, err, files.log(part), lastLine(files.log(part)))
-		case <-tick.C:
-		}
-	}
 }
 
 func lastLine(path string) string {
