@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"time"
 )
 
 // maxReplay is the largest body that is kept to be sent again.
@@ -21,26 +22,32 @@ type body struct {
 	started bool      // guarded by mu: a read was made
 	n       int64     // guarded by mu: bytes read
 	err     error     // guarded by mu: the caller broke off
+	reading bool      // guarded by mu: waiting for the caller now
+	moved   func()    // guarded by mu: called at each piece; nil once there is an answer
 	whole   []byte    // the body, when it was small enough to keep
 	none    bool
 }
 
 var errOver = errors.New("the exchange is over")
 
-// takeBody reads a small body whole and leaves any other to be streamed. A
-// caller that waits for "100 Continue" is not read before the instance agrees.
-func takeBody(r *http.Request) (*body, error) {
+// takeBody reads a small body whole, within limit, and leaves any other to be
+// streamed. A caller that waits for "100 Continue" is not read before the
+// instance agrees.
+func takeBody(w http.ResponseWriter, r *http.Request, limit time.Duration) (*body, error) {
 	b := &body{from: r.Body}
 	switch {
 	case r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0:
 		b.none = true
 	case r.ContentLength > 0 && r.ContentLength <= maxReplay && r.Header.Get("Expect") == "":
+		conn := http.NewResponseController(w)
+		_ = conn.SetReadDeadline(time.Now().Add(limit))
 		b.whole = make([]byte, r.ContentLength)
-		if n, err := io.ReadFull(r.Body, b.whole); err != nil {
-			b.n = int64(n)
-			return b, err
+		n, err := io.ReadFull(r.Body, b.whole)
+		b.n = int64(n)
+		if err != nil {
+			return b, err // the deadline stays: the server must not wait for the rest
 		}
-		b.n = r.ContentLength
+		_ = conn.SetReadDeadline(time.Time{})
 	}
 	return b, nil
 }
@@ -75,14 +82,18 @@ func (b *body) untouched() bool {
 func (b *body) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	from := b.from
-	b.started = true
+	b.started, b.reading = true, from != nil
 	b.mu.Unlock()
 	if from == nil {
 		return 0, errOver
 	}
 	n, err := from.Read(p)
 	b.mu.Lock()
+	b.reading = false
 	b.n += int64(n)
+	if b.moved != nil {
+		b.moved()
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		b.err = err
 	}
@@ -93,10 +104,23 @@ func (b *body) Read(p []byte) (int, error) {
 // Close does nothing: the server closes the caller's body.
 func (b *body) Close() error { return nil }
 
-// end detaches the body from attempts that still read it.
-func (b *body) end() {
+// end detaches the body from attempts that still read it. A read that waits for
+// the caller is broken off: neither the client below nor the server above can
+// end an exchange while its body is being read.
+func (b *body) end(w http.ResponseWriter) {
 	b.mu.Lock()
-	b.from = nil
+	b.from, b.moved = nil, nil
+	reading := b.reading
+	b.mu.Unlock()
+	if reading {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+	}
+}
+
+// onMove sets what is called at each piece of the body; nil ends it.
+func (b *body) onMove(moved func()) {
+	b.mu.Lock()
+	b.moved = moved
 	b.mu.Unlock()
 }
 

@@ -50,11 +50,11 @@ func newEngine(o Options, boot string) *engine {
 	return e
 }
 
-// errStale says that a table is older than the one in force, or pretends to be it.
-type errStale struct{ why string }
+// staleError says that a table is older than the one in force, or pretends to be it.
+type staleError struct{ why string }
 
-func (e *errStale) Error() string        { return e.why }
-func (e *errStale) Is(target error) bool { return target == delivery.ErrConflict }
+func (e *staleError) Error() string        { return e.why }
+func (e *staleError) Is(target error) bool { return target == delivery.ErrConflict }
 
 // apply puts spec in force, durably: it is on disk before the first request
 // goes by it. On an error nothing has changed. Whoever asks with a generation
@@ -70,7 +70,7 @@ func (e *engine) apply(ctx context.Context, spec traffic.Table) error {
 	defer e.give()
 	old := e.table.Load()
 	if spec.Generation < old.spec.Generation {
-		return &errStale{fmt.Sprintf("generation %d is older than %d, which is in force", spec.Generation, old.spec.Generation)}
+		return &staleError{fmt.Sprintf("generation %d is older than %d, which is in force", spec.Generation, old.spec.Generation)}
 	}
 	t, err := compile(spec, old, e.builder())
 	if err != nil {
@@ -80,7 +80,7 @@ func (e *engine) apply(ctx context.Context, spec traffic.Table) error {
 		if t.same(old.body) {
 			return nil
 		}
-		return &errStale{fmt.Sprintf("generation %d is in force with other content; send it with a higher number", spec.Generation)}
+		return &staleError{fmt.Sprintf("generation %d is in force with other content; send it with a higher number", spec.Generation)}
 	}
 	fresh := e.bindNew(ctx, t)
 	if err := e.disk.save(t.body); err != nil {

@@ -189,14 +189,14 @@ func (x *exchange) claim(pick func(time.Time, []*endpoint) *endpoint, now time.T
 // carry makes attempts until one is answered or none is left.
 func (x *exchange) carry(p *endpoint) {
 	var err error
-	if x.body, err = takeBody(x.r); err != nil {
+	if x.body, err = takeBody(x.w, x.r, x.route.timeout); err != nil {
 		if p != nil {
 			p.unclaim()
 		}
 		x.close(failure{cancelled, err}, 0, 0)
 		panic(http.ErrAbortHandler)
 	}
-	defer x.body.end()
+	defer x.body.end(x.w)
 	if p == nil {
 		x.refuse(failure{unreached, errors.New("there is no instance of " + string(x.pool.spec.Release))})
 		return
@@ -204,14 +204,21 @@ func (x *exchange) carry(p *endpoint) {
 	x.out = outgoing(x.r, x.l.spec.Only != "", x.who.key)
 	ctx, cancel := context.WithCancelCause(x.r.Context())
 	defer cancel(nil)
-	timer := time.AfterFunc(x.route.timeout, func() { cancel(errNoAnswer) })
+	timer := time.AfterFunc(x.route.timeout, func() {
+		cancel(errNoAnswer)
+		x.body.end(x.w)
+	})
 	defer timer.Stop()
+	x.body.onMove(func() { timer.Reset(x.route.timeout) })
 	for {
 		a := &attempt{x: x}
 		res, err := a.make(ctx, p)
-		if err == nil && !timer.Stop() {
-			_ = res.Body.Close()
-			err = errNoAnswer
+		if err == nil {
+			x.body.onMove(nil)
+			if !timer.Stop() {
+				_ = res.Body.Close()
+				err = errNoAnswer
+			}
 		}
 		if err == nil {
 			x.answer(ctx, p, res)
@@ -283,10 +290,10 @@ func (x *exchange) why(ctx context.Context, err error) failure {
 	switch {
 	case x.r.Context().Err() != nil:
 		return failure{cancelled, err}
-	case errors.Is(err, errNoAnswer) || errors.Is(context.Cause(ctx), errNoAnswer):
-		return failure{late, fmt.Errorf("no answer within %s", x.route.timeout)}
 	case x.body.callerBroke() != nil:
 		return failure{cancelled, x.body.callerBroke()}
+	case errors.Is(err, errNoAnswer) || errors.Is(context.Cause(ctx), errNoAnswer):
+		return failure{late, fmt.Errorf("no answer within %s", x.route.timeout)}
 	case errors.As(err, &dial):
 		return failure{unreached, err}
 	}

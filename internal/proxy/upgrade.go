@@ -27,6 +27,7 @@ func (x *exchange) upgrade(p *endpoint, res *http.Response) {
 	defer func() { _ = conn.Close() }()
 	// The server's head is ours to write now: what it would have sent, and 101.
 	head := x.w.Header()
+	head.Del("Connection")
 	for name, values := range res.Header {
 		head[name] = append(head[name], values...)
 	}

@@ -3,8 +3,6 @@ package traffic
 import (
 	"context"
 	"fmt"
-
-	"github.com/slipway-cd/slipway/internal/delivery"
 )
 
 // Router moves requests through any engine and holds the rules they share: a
@@ -43,15 +41,4 @@ func (r *Router) Watch(ctx context.Context, since int64, frame func(Frame)) erro
 		return fmt.Errorf("traffic: watch: %w", err)
 	}
 	return nil
-}
-
-// Weight returns what release is given by the split in force, and whether the
-// route is there at all.
-func (s State) Weight(route string, release delivery.ReleaseID) (delivery.Weight, bool) {
-	for _, r := range s.Routes {
-		if r.Name == route {
-			return delivery.Route{Split: r.Split}.WeightOf(release), true
-		}
-	}
-	return 0, false
 }

@@ -42,7 +42,7 @@ type Route struct {
 	Salt    string             `json:"salt"`
 	Pools   []Pool             `json:"pools"` // candidates first, stable last
 	Preview delivery.ReleaseID `json:"preview,omitempty"`
-	Timeout time.Duration      `json:"timeout"` // to the first byte of the answer, retries included; 0 means 60 s. Bodies may stream longer
+	Timeout time.Duration      `json:"timeout"` // from the last piece of the request to the first byte of the answer, retries included; 0 means 60 s. Bodies may stream longer
 }
 
 // Pool is the instances of one release behind a route.
