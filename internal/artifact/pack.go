@@ -18,17 +18,14 @@ import (
 	"github.com/slipway-cd/slipway/internal/delivery"
 )
 
-// ignored names are left out of every bundle at any depth: they are no part of
-// what runs, and they change by themselves. Python writes __pycache__ beside
-// its sources at run time, so a bundle would stop being what its digest says.
-var ignored = [...]string{".git", ".slipway", "__pycache__"}
-
+// isIgnored tells what is left out of every bundle at any depth: it is no part
+// of what runs, and it changes by itself. Python writes __pycache__ beside its
+// sources at run time, so a bundle would stop being what its digest says.
 func isIgnored(name string) bool {
-	for _, part := range strings.Split(name, "/") {
-		for _, i := range ignored {
-			if part == i {
-				return true
-			}
+	for part := range strings.SplitSeq(name, "/") {
+		switch part {
+		case ".git", ".slipway", "__pycache__":
+			return true
 		}
 	}
 	return false

@@ -275,6 +275,8 @@ func (s *Store) gated(f func() error) (err error) {
 	if err := flock(g, unix.LOCK_EX); err != nil {
 		return err
 	}
+	// Closing is not enough while a process is being forked.
+	defer func() { err = errors.Join(err, flock(g, unix.LOCK_UN)) }()
 	return f()
 }
 

@@ -303,7 +303,7 @@ func (f folder) bury() (done bool, err error) {
 	if err != nil || !free {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, life.Close()) }()
+	defer func() { err = errors.Join(err, unlock(life)) }()
 	w, err := f.wish()
 	if err != nil {
 		return false, err

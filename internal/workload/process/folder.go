@@ -114,7 +114,7 @@ func swap(path string, v any, settle func(*os.File) error) error {
 	return errors.Join(settle(dir), dir.Close())
 }
 
-// lock takes the lock on path, if it is free, until the file is closed. It
+// lock takes the lock on path, if it is free, until unlock or the end of the process. It
 // belongs to the open file: another open in the same process does not share it.
 func lock(path string) (*os.File, bool, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
@@ -130,6 +130,13 @@ func lock(path string) (*os.File, bool, error) {
 		return nil, false, f.Close()
 	}
 	return nil, false, errors.Join(err, f.Close())
+}
+
+// unlock gives a lock back. To close the file is not enough: a process that is
+// just being forked holds it open until it executes its program.
+func unlock(f *os.File) error {
+	l := unix.Flock_t{Type: unix.F_UNLCK, Whence: io.SeekStart}
+	return errors.Join(unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &l), f.Close())
 }
 
 // locked asks for a lock without taking it, so that asking disturbs nobody.
@@ -159,10 +166,10 @@ func (f folder) atDoor(ctx context.Context, do func() error) (err error) {
 		}
 		if free {
 			if f.holds(door) {
-				defer func() { err = errors.Join(err, door.Close()) }()
+				defer func() { err = errors.Join(err, unlock(door)) }()
 				return do()
 			}
-			door.Close() //nolint:errcheck // of a folder that was removed meanwhile
+			unlock(door) //nolint:errcheck // of a folder that was removed meanwhile
 		}
 		if err := pause(ctx, 10*time.Millisecond); err != nil {
 			return err

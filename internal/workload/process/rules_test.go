@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
 	"github.com/slipway-cd/slipway/internal/workload"
@@ -180,6 +181,33 @@ func TestParseListeners(t *testing.T) {
 	want := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:10320"), netip.MustParseAddrPort("[::1]:8081")}
 	if !slices.Equal(got, want) {
 		t.Errorf("parseListeners = %v, want %v", got, want)
+	}
+}
+
+// A lock that was given back is free, even if a process that was forked
+// meanwhile still holds the file open.
+func TestLockIsFreeAfterUnlock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), lifeFile)
+	f, free, err := lock(path)
+	if err != nil || !free {
+		t.Fatalf("lock = %t, %v", free, err)
+	}
+	if held, err := locked(path); err != nil || !held {
+		t.Errorf("locked = %t, %v", held, err)
+	}
+	if _, free, err := lock(path); err != nil || free {
+		t.Errorf("a second lock = %t, %v", free, err)
+	}
+	forked, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(forked)
+	if err := unlock(f); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := locked(path); err != nil || held {
+		t.Errorf("after unlock locked = %t, %v", held, err)
 	}
 }
 

@@ -71,7 +71,7 @@ func keep(ctx context.Context, dir folder, prefix []string) (err error) {
 		}
 		return err
 	}
-	defer func() { err = errors.Join(err, life.Close()) }()
+	defer func() { err = errors.Join(err, unlock(life)) }()
 	k := &keeper{dir: dir, nursery: newNursery(prefix)}
 	if k.w, err = dir.wish(); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {

@@ -63,6 +63,7 @@ type app struct {
 	code int
 	held []byte // what Greedy took
 	hits atomic.Int64
+	busy atomic.Int64 // requests for /takes that are under way
 }
 
 func (a *app) run(ctx context.Context) error {
@@ -177,7 +178,7 @@ func (a *app) serve(ctx context.Context) error {
 	return err
 }
 
-// handler answers what the suite asks: /healthz, /env, /where, /files, /takes and any other path.
+// handler answers what the suite asks: /healthz, /env, /where, /files, /takes, /busy and any other path.
 func (a *app) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", a.healthz)
@@ -194,9 +195,14 @@ func (a *app) handler() http.Handler {
 		fmt.Fprintf(w, "%d %d %v", r.Cur, r.Max, err)
 	})
 	mux.HandleFunc("/takes", func(w http.ResponseWriter, r *http.Request) {
+		a.busy.Add(1)
+		defer a.busy.Add(-1)
 		d, err := time.ParseDuration(r.FormValue("for"))
 		wait(r.Context(), d)
 		fmt.Fprintf(w, "done %v", err)
+	})
+	mux.HandleFunc("/busy", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "%d", a.busy.Load())
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if a.mode == Talking {

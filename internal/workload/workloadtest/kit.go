@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -30,17 +31,20 @@ const serverWord = "workloadtest-server"
 // Main is what TestMain calls. The test binary plays every role of the suite,
 // and those given here, by its first argument: that of a shim, for example.
 func Main(ctx context.Context, m *testing.M, open Open, roles map[string]func(context.Context, []string) int) {
-	if len(os.Args) < 2 {
-		os.Exit(m.Run())
+	if len(os.Args) > 1 {
+		args := os.Args[2:]
+		switch word := os.Args[1]; {
+		case word == appWord:
+			os.Exit(App(ctx, args))
+		case word == serverWord:
+			os.Exit(server(ctx, open, args))
+		case roles[word] != nil:
+			os.Exit(roles[word](ctx, args))
+		}
 	}
-	args := os.Args[2:]
-	switch word := os.Args[1]; {
-	case word == appWord:
-		os.Exit(App(ctx, args))
-	case word == serverWord:
-		os.Exit(server(ctx, open, args))
-	case roles[word] != nil:
-		os.Exit(roles[word](ctx, args))
+	// The tests wait for processes most of their time. A flag given by hand wins.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 	}
 	os.Exit(m.Run())
 }
@@ -241,21 +245,26 @@ func (k *Kit) Eventually(t testing.TB, what string, ok func() bool) {
 // Get asks an instance and returns what it answered.
 func (k *Kit) Get(t testing.TB, s workload.Status, path string) string {
 	t.Helper()
-	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.Addr+path, nil)
+	got, err := fetch(t.Context(), s.Addr, path)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("GET %s: %v", path, err)
+	}
+	return got
+}
+
+func fetch(ctx context.Context, addr, path string) (string, error) {
+	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
+	if err != nil {
+		return "", err
 	}
 	res, err := c.Do(req)
 	if err != nil {
-		t.Fatalf("GET %s: %v", path, err)
+		return "", err
 	}
 	defer res.Body.Close() //nolint:errcheck // read only
 	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatalf("GET %s: %v", path, err)
-	}
-	return string(b)
+	return string(b), err
 }
 
 // StartServer starts another process that opens the root and ensures specs. It

@@ -94,10 +94,13 @@ func stopFinishes(t *testing.T, k *Kit) {
 	k.Ensure(t, spec)
 	s := k.AwaitPhase(t, spec.ID, workload.Ready)
 	answer := make(chan string, 1)
-	go func() { answer <- k.Get(t, s, "/takes?for=1500ms") }()
-	k.Eventually(t, "the request to be under way", func() bool { return k.Get(t, s, "/") > "0" })
+	go func() {
+		got, err := fetch(t.Context(), s.Addr, "/takes?for=1500ms")
+		answer <- fmt.Sprint(got, err)
+	}()
+	k.Eventually(t, "the request to be under way", func() bool { return k.Get(t, s, "/busy") == "1" })
 	k.Stop(t, spec.ID)
-	if got := <-answer; got != "done <nil>" {
+	if got := <-answer; got != "done <nil><nil>" {
 		t.Errorf("the request in flight got %q", got)
 	}
 }
@@ -210,11 +213,11 @@ func adopts(t *testing.T, k *Kit) {
 }
 
 func memoryLimit(t *testing.T, k *Kit) {
-	spec := k.Spec(t, "prod.shop.r1.0", Greedy, "400")
-	spec.Run.Limits = delivery.Limits{MemoryBytes: 128 << 20}
+	spec := k.Spec(t, "prod.shop.r1.0", Greedy, "200")
+	spec.Run.Limits = delivery.Limits{MemoryBytes: 96 << 20}
 	k.Ensure(t, spec)
 	s := k.Await(t, spec.ID, "restarted", func(s workload.Status) bool { return s.Restarts > 0 })
-	if !strings.Contains(s.LastExit, "memory limit of 128 MiB") {
+	if !strings.Contains(s.LastExit, "memory limit of 96 MiB") {
 		t.Errorf("LastExit = %q, want it to name the limit", s.LastExit)
 	}
 }
@@ -234,18 +237,20 @@ func logs(t *testing.T, k *Kit) {
 		}
 		return lines
 	}
-	all := read(workload.LogQuery{Tail: 1000})
+	var all []workload.LogLine
+	count := map[workload.ID]int{}
+	k.Eventually(t, "150 and 5 lines to be written", func() bool {
+		clear(count)
+		all = read(workload.LogQuery{Tail: 1000})
+		for _, l := range all {
+			if l.Stream == "stdout" {
+				count[l.ID]++
+			}
+		}
+		return count[one.ID] == 150 && count[two.ID] == 5
+	})
 	if !slices.IsSortedFunc(all, func(a, b workload.LogLine) int { return a.At.Compare(b.At) }) {
 		t.Error("lines of two instances are not in the order of time")
-	}
-	count := map[workload.ID]int{}
-	for _, l := range all {
-		if l.Stream == "stdout" {
-			count[l.ID]++
-		}
-	}
-	if count[one.ID] != 150 || count[two.ID] != 5 {
-		t.Errorf("read %v lines, want 150 and 5", count)
 	}
 	if n := len(read(workload.LogQuery{Service: "shop"})); n != 100 {
 		t.Errorf("without Tail there are %d lines, want 100", n)
