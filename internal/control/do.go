@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
@@ -113,9 +114,23 @@ func unchanged(v *view, was, is delivery.Rollout) bool {
 	if was.State == delivery.Queued && is.State == delivery.Queued && was.From == is.From {
 		was.Plan = is.Plan // it is aimed afresh each time; only what it begins with counts
 	}
+	if sameWait(was.Waiting, is.Waiting) {
+		was.Waiting = is.Waiting
+	}
 	a, errA := json.Marshal(was)
 	b, errB := json.Marshal(is)
 	return errA == nil && errB == nil && string(a) == string(b)
+}
+
+// sameWait says whether two blockers are the same but for what an instance said
+// last, which follows a semicolon: a chatty one must not fill the ledger.
+func sameWait(a, b *delivery.Blocker) bool {
+	if a == nil || b == nil || a.On != b.On || !a.Until.Equal(b.Until) {
+		return false
+	}
+	x, _, _ := strings.Cut(a.What, ";")
+	y, _, _ := strings.Cut(b.What, ";")
+	return x == y
 }
 
 // moveData is what a machine reads of a move.

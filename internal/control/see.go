@@ -298,7 +298,7 @@ func (l *Loop) aim(v *view, r delivery.Rollout) (delivery.Rollout, error) {
 	st, _ := promotion.World{Stables: v.Stables}.Stable(r.Service, r.Env)
 	r.From, r.Was = st.Release, st.Version
 	change := delivery.Change{ID: r.Change, Kind: r.Kind, Override: r.Override}
-	k := course{back: r.Origin == delivery.OriginRollback, old: l.arm(v, r, st.Release).Running}
+	k := course{back: r.Origin == delivery.OriginRollback, old: l.arm(v, r, st.Release).Want}
 	if want := l.arm(v, r, r.To); st.Previous == r.To && v.now.Before(st.Warm) {
 		svc, _ := v.Project.Service(r.Service)
 		k.warm = want.Ready > 0 && want.Ready >= svc.In[r.Env].Replicas
