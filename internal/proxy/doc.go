@@ -1,4 +1,15 @@
 // Package proxy is the data plane: listeners, routes, pools, health checks, draining
 // and counts. It knows no rollouts and can run alone; its tests are real
 // requests over real sockets.
+//
+// The life of a request: the listener and its host and path give the route; the
+// preview header or the hash of the sticky key gives the release; among that
+// release's healthy instances the less loaded of two random ones is claimed; the
+// answer is passed on and the request is counted in the second it arrived in,
+// under the release that was chosen first, whoever answered in the end.
+//
+// The life of a table: validated whole, compiled aside, its new addresses bound,
+// written to disk, swapped in by one pointer; then what only the old table had
+// refuses claims and drains. Everything on the way of a request reads the table
+// without a lock.
 package proxy

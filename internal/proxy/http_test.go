@@ -94,6 +94,44 @@ func TestWebSocketEcho(t *testing.T) {
 	})
 }
 
+// Case 55 for WebSockets: one stays on its old instance up to the drain limit
+// and is then cut.
+func TestCase55_WebSocketIsCutAtTheDrainLimit(t *testing.T) {
+	t.Parallel()
+	w := world(t)
+	old := backend(t, "1", func(rw http.ResponseWriter, r *http.Request) {
+		c, err := websocket.Accept(rw, r, nil)
+		if err != nil {
+			return
+		}
+		defer c.CloseNow()
+		for err == nil {
+			var b []byte
+			if _, b, err = c.Read(r.Context()); err == nil {
+				err = c.Write(r.Context(), websocket.MessageText, b)
+			}
+		}
+	})
+	old.Drain = 500 * time.Millisecond
+	one(w, old)
+	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
+	c, _, err := websocket.Dial(ctx, "ws://"+w.Addr+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.CloseNow()
+	next := w.Instance("2.0", "r2", "v2")
+	one(w, traffictest.Share(next, delivery.Full))
+	if s := w.State(); len(s.Draining) != 1 || s.Draining[0].InFlight != 1 {
+		t.Errorf("Draining = %+v, want the WebSocket's instance", s.Draining)
+	}
+	if _, _, err := c.Read(ctx); err == nil || ctx.Err() != nil {
+		t.Errorf("Read() = %v, want a cut connection", err)
+	}
+	await(t, "the old instance to be free", func() bool { return len(w.State().Draining) == 0 })
+}
+
 func TestEventStreamIsFlushedPieceByPiece(t *testing.T) {
 	t.Parallel()
 	w := world(t)

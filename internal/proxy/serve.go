@@ -327,7 +327,7 @@ func (x *exchange) again(a *attempt, why failure) *endpoint {
 		if a.answered.Load() || !idempotent(x.r.Method) || !x.body.replayable() {
 			return nil
 		}
-	default:
+	case finished, late, cancelled:
 		return nil
 	}
 	route := x.e.table.Load().routes[x.route.spec.Name]
