@@ -171,7 +171,8 @@ func (r *run) see(err error) {
 	k.keepTrying()
 }
 
-// stop ends the application: SIGTERM to its group, its grace, then SIGKILL.
+// stop ends the application: SIGTERM to its group and to what left it, its
+// grace, then SIGKILL.
 func (r *run) stop() {
 	k := r.k
 	grace := k.w.Spec.Run.Stop.Grace
@@ -182,7 +183,15 @@ func (r *run) stop() {
 	k.r.Probe = ""
 	k.keepTrying()
 	k.log.say("stopping; it has %s", grace)
-	unix.Kill(-r.c.id.PID, unix.SIGTERM) //nolint:errcheck // not reaped yet, so the group is ours
+	others := k.nursery.strays(r.c)
+	if r.c.id.runs() {
+		unix.Kill(-r.c.id.PID, unix.SIGTERM) //nolint:errcheck // it may be ending by itself
+	} else {
+		others = r.c.group() // the number of its group may be another's by now
+	}
+	for _, p := range others {
+		p.signal(unix.SIGTERM) //nolint:errcheck // it may be ending by itself
+	}
 	limit := time.NewTimer(grace)
 	defer limit.Stop()
 	look := time.NewTicker(lookAgain)

@@ -156,13 +156,15 @@ func stopStubborn(t *testing.T, k *Kit) {
 
 func stopForking(t *testing.T, k *Kit) {
 	spec := k.Spec(t, "prod.shop.r1.0", Forking, "")
-	spec.Run.Stop.Grace = 2 * time.Second
 	k.Ensure(t, spec)
 	k.AwaitPhase(t, spec.ID, workload.Ready)
 	k.Eventually(t, "its two children to run", func() bool { return len(k.Running(spec.ID)) == 3 })
 	k.Stop(t, spec.ID)
 	if pids := k.Running(spec.ID); len(pids) != 0 {
 		t.Errorf("after Stop there are still %v", pids)
+	}
+	if s := k.Status(t, spec.ID); s.Phase == workload.Stopped && s.LastExit != "exit status 0" {
+		t.Errorf("LastExit = %q, want every process asked to end before any is killed", s.LastExit)
 	}
 }
 
