@@ -109,7 +109,7 @@ func serve(ctx context.Context) error {
 
 // home is a house that runs: two processes, a project, a folder.
 type home struct {
-	t     *testing.T
+	t     testing.TB
 	dir   string
 	state string
 	addr  string            // of the API
@@ -118,7 +118,7 @@ type home struct {
 }
 
 // freeAddr is an address nobody listens on at the moment.
-func freeAddr(t *testing.T) string {
+func freeAddr(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -130,7 +130,7 @@ func freeAddr(t *testing.T) string {
 
 // build starts a house with services api and web in the environments named, of
 // which web calls api.
-func build(t *testing.T, rollout string, envs ...string) *home {
+func build(t testing.TB, rollout string, envs ...string) *home {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "slip") // short, for sockets
 	if err != nil {
