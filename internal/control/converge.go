@@ -166,7 +166,7 @@ func (l *Loop) markAcked(ctx context.Context, v *view) error {
 		if !ok || rs.Gen <= row.Acked || rs.Gen > row.Gen {
 			continue
 		}
-		err := l.save(ctx, "acknowledge "+row.Service+" in "+row.Env, func(tx *store.Tx) error { return tx.MarkAcked(row.Service, row.Env, rs.Gen) })
+		err := l.save(ctx, "acknowledge "+routeText(v, row), func(tx *store.Tx) error { return tx.MarkAcked(row.Service, row.Env, rs.Gen) })
 		if err != nil {
 			return fmt.Errorf("control: acknowledge %s in %s: %w", row.Service, row.Env, err)
 		}
