@@ -84,10 +84,11 @@ func takeBody(w http.ResponseWriter, r *http.Request, k bodyKind) ([]byte, *prob
 	}
 	_ = rc.SetReadDeadline(time.Now().Add(textTime)) // a recorder in a test has none
 	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bound))
-	_ = rc.SetReadDeadline(time.Time{})
 	if err != nil {
+		w.Header().Set("Connection", "close") // the deadline stays: nobody waits for the rest either
 		return nil, unread(err)
 	}
+	_ = rc.SetReadDeadline(time.Time{})
 	if !utf8.Valid(text) {
 		return nil, newProblem(codeMalformed, "the body is not UTF-8 text")
 	}
@@ -121,7 +122,10 @@ type upload struct {
 func (u *upload) Read(p []byte) (int, error) {
 	_ = u.conn.SetReadDeadline(time.Now().Add(stallTime))
 	n, err := u.body.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
+	switch {
+	case errors.Is(err, io.EOF):
+		_ = u.conn.SetReadDeadline(time.Time{}) // keeping it may take long, and is no fault of the sender
+	case err != nil:
 		u.err = err
 	}
 	return n, err

@@ -37,7 +37,7 @@ services:
 environments:
   - { name: staging, replicas: 1 }
   - { name: prod, replicas: 1, promote: manual }
-rollout: recreate
+rollout: { strategy: recreate, soak: 0s }
 `
 
 // machine is a workload and a data plane in memory: what is ensured is ready
@@ -45,6 +45,7 @@ rollout: recreate
 type machine struct {
 	mu      sync.Mutex
 	runs    map[workload.ID]workload.Status
+	started int
 	table   traffic.Table
 	lines   []workload.LogLine
 	written chan struct{} // closed and replaced when a line is written
@@ -61,7 +62,8 @@ func (m *machine) Ensure(_ context.Context, s workload.Spec) error {
 	defer m.mu.Unlock()
 	if _, there := m.runs[s.ID]; !there {
 		now := time.Now()
-		m.runs[s.ID] = workload.Status{Spec: s, Phase: workload.Ready, Addr: fmt.Sprintf("127.0.0.1:%d", 20000+len(m.runs)), Started: now, Since: now, PID: 1}
+		m.started++
+		m.runs[s.ID] = workload.Status{Spec: s, Phase: workload.Ready, Addr: fmt.Sprintf("127.0.0.1:%d", 20000+m.started), Started: now, Since: now, PID: 1}
 	}
 	m.ring()
 	return nil

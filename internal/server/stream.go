@@ -129,17 +129,14 @@ func (s *stream) send(m message) bool {
 	return s.write(text)
 }
 
-// note writes a comment that readers of the stream skip, where there is such a thing.
-func (s *stream) note(text string) bool {
-	if s.framing != sse {
-		return s.write("")
-	}
-	return s.write(": " + text + "\n\n")
-}
-
 func (s *stream) write(text string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.put(text)
+}
+
+// put needs the lock.
+func (s *stream) put(text string) bool {
 	_ = s.conn.SetWriteDeadline(time.Now().Add(takeTime)) // a recorder in a test has none
 	_, err := io.WriteString(s.w, text)
 	if err != nil {
@@ -152,6 +149,11 @@ func (s *stream) write(text string) bool {
 func (s *stream) flush() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.push()
+}
+
+// push needs the lock.
+func (s *stream) push() bool {
 	err := s.conn.Flush()
 	if err != nil {
 		s.cancel()
@@ -172,9 +174,23 @@ func (s *stream) beat(ctx context.Context, closed <-chan struct{}) {
 			s.cancel()
 			return
 		case <-ticker.C:
-			if !s.note("beat") || !s.flush() {
+			if !s.live() {
 				return
 			}
 		}
 	}
+}
+
+// live sends a comment that readers of the stream skip, where there is such a
+// thing. A write under way is sign of life enough.
+func (s *stream) live() bool {
+	if !s.mu.TryLock() {
+		return true
+	}
+	defer s.mu.Unlock()
+	text := ""
+	if s.framing == sse {
+		text = ": live\n\n"
+	}
+	return s.put(text) && s.push()
 }
