@@ -23,19 +23,18 @@ const (
 	exitInterrupted exit = 130
 )
 
-// exits lists every code with its meaning.
-func exits() []struct {
+// meaning says what a code means.
+type meaning struct {
 	Code    exit   `json:"code"`
 	Name    string `json:"name"`
 	Meaning string `json:"meaning"`
-} {
-	return []struct {
-		Code    exit   `json:"code"`
-		Name    string `json:"name"`
-		Meaning string `json:"meaning"`
-	}{
+}
+
+// exits lists every code.
+func exits() []meaning {
+	return []meaning{
 		{exitDone, "done", "what was asked is done"},
-		{exitFailed, "failed", "it could not be done, and nothing of it is in force"},
+		{exitFailed, "failed", "it could not be done"},
 		{exitUsage, "usage", "the command or its input is wrong; nothing was changed"},
 		{exitWaiting, "waiting", "it waits for a person: an approval, a promotion by hand, a pause or a hold"},
 		{exitRolledBack, "rolled back", "the change went back, by itself or because someone asked"},

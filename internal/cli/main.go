@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os/user"
+	"time"
 
 	"github.com/slipway-cd/slipway/internal/client"
 	"github.com/spf13/cobra"
@@ -69,7 +70,20 @@ func (s *session) root() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.PersistentFlags().StringVar(&s.state, "state", "", "folder that holds the state (default $SLIPWAY_HOME, else ~/.local/state/slipway)")
 	root.PersistentFlags().StringVarP(&s.format, "output", "o", "table", "what to print: table, json, yaml or name")
-	root.AddCommand(s.demo(), s.server(), s.proxy(), s.shim(), s.up(), s.down())
+	root.AddGroup(&cobra.Group{ID: "begin", Title: "Begin"}, &cobra.Group{ID: "deliver", Title: "Deliver"}, &cobra.Group{ID: "look", Title: "Look"}, &cobra.Group{ID: "tools", Title: "Tools"})
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add("begin", s.initialise(), s.up(), s.down(), s.demo())
+	add("deliver", s.deploy(), s.promote(), s.rollback(), s.abort(), s.pause(), s.resume(), s.hold(), s.release())
+	add("look", s.status(), s.watch(), s.why(), s.diff(), s.logs(), s.history(), s.audit())
+	add("tools", s.config(), s.doctor(), s.rawAPI(), s.schema(), s.capabilities(), s.completion())
+	root.AddCommand(s.server(), s.proxy(), s.shim(), s.exitCodes())
+	root.SetHelpCommand(s.help())
+	root.SetHelpCommandGroupID("tools")
 	return root
 }
 
@@ -85,13 +99,28 @@ func (s *session) begin(cmd *cobra.Command, _ []string) error {
 // folder returns the state folder that this run means.
 func (s *session) folder() (string, error) { return client.StateFolder(s.state, s.Vars) }
 
-// api returns a client of the server that runs.
+// patience is how long a command that only reads waits for a server that is
+// being started anew.
+const patience = 3 * time.Second
+
+// api returns a client of the server that runs here, or of the one that
+// $SLIPWAY_URL names, with the token in $SLIPWAY_TOKEN.
 func (s *session) api() (*client.Client, error) {
+	if url := s.Vars("SLIPWAY_URL"); url != "" {
+		c := client.New(url, s.Vars("SLIPWAY_TOKEN"), s.person())
+		c.Patience = patience
+		return c, nil
+	}
 	folder, err := s.folder()
 	if err != nil {
 		return nil, err
 	}
-	return client.Find(folder, s.person())
+	c, err := client.Find(folder, s.person())
+	if err != nil {
+		return nil, err
+	}
+	c.Patience = patience
+	return c, nil
 }
 
 // person is the name that the ledger keeps.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -24,21 +25,19 @@ func (s *session) formatKnown() error {
 func (s *session) show(v any, table func() string, name func() []string) error {
 	var text string
 	switch s.format {
-	case "json":
-		b, err := json.MarshalIndent(v, "", "  ")
+	case "json", "yaml":
+		doc, err := document(v)
 		if err != nil {
+			return err
+		}
+		if s.format == "json" {
+			text = string(doc) + "\n"
+			break
+		}
+		if doc, err = yaml.JSONToYAML(doc); err != nil {
 			return fmt.Errorf("cli: %w", err)
 		}
-		text = string(b) + "\n"
-	case "yaml":
-		b, err := json.Marshal(v)
-		if err == nil {
-			b, err = yaml.JSONToYAML(b)
-		}
-		if err != nil {
-			return fmt.Errorf("cli: %w", err)
-		}
-		text = string(b)
+		text = string(doc)
 	case "name":
 		for _, line := range name() {
 			text += line + "\n"
@@ -47,6 +46,28 @@ func (s *session) show(v any, table func() string, name func() []string) error {
 		text = table()
 	}
 	return s.print(text)
+}
+
+// rawJSON is a document that came from the API.
+type rawJSON = json.RawMessage
+
+// document is v as indented JSON. What came from the API stays as it came.
+func document(v any) ([]byte, error) {
+	doc, ok := v.(rawJSON)
+	if !ok {
+		var plain bytes.Buffer
+		enc := json.NewEncoder(&plain)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(v); err != nil {
+			return nil, fmt.Errorf("cli: %w", err)
+		}
+		doc = plain.Bytes()
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, bytes.TrimSpace(doc), "", "  "); err != nil {
+		return nil, fmt.Errorf("cli: %w", err)
+	}
+	return out.Bytes(), nil
 }
 
 // print writes data to stdout.

@@ -24,6 +24,8 @@ type Client struct {
 	Token string
 	User  string // shown as who asked
 	HTTP  *http.Client
+	// Patience is how long what only reads waits for a server that is away.
+	Patience time.Duration
 	// Find again where the server is, after it was started anew; may be nil.
 	refind func() (base, token string, err error)
 }
@@ -155,8 +157,22 @@ func (c *Client) Send(ctx context.Context, r Request, out any) error {
 }
 
 // Open sends a request and returns the answer once it is known to be no refusal.
-// The caller closes its body.
+// The caller closes its body. What only reads is asked again, within Patience,
+// while the server is away.
 func (c *Client) Open(ctx context.Context, r Request) (*http.Response, error) {
+	if r.Method == http.MethodGet && r.Body == nil && c.Patience > 0 {
+		return c.patient(ctx, func() (*http.Response, error) { return c.open(ctx, r) })
+	}
+	return c.open(ctx, r)
+}
+
+// away reports whether a request met no server, or one that is stopping.
+func away(err error) bool {
+	p, refused := errors.AsType[*Problem](err)
+	return errors.Is(err, ErrNoServer) || refused && p.Status == http.StatusServiceUnavailable && p.Code == "stopping"
+}
+
+func (c *Client) open(ctx context.Context, r Request) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, r.Method, c.Base+"/api/v1"+r.Path, r.Body)
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)

@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/traffic"
+	"github.com/slipway-cd/slipway/internal/workload"
+)
+
+type logsOptions struct {
+	env            string
+	change         int64
+	failed, follow bool
+	tail           int
+}
+
+func (s *session) logs() *cobra.Command {
+	var o logsOptions
+	cmd := &cobra.Command{
+		Use: "logs SERVICE", Short: "What instances wrote, or which requests failed", Args: between(1, 1),
+		Example:           "  slipway logs payment --env prod -f\n  slipway logs payment --change 8 --failed\n  slipway logs payment --tail 20 -o json",
+		ValidArgsFunction: s.completeService,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.change < 0 || o.tail < 1 || o.tail > 10000 {
+				return usageError{err: fmt.Errorf("--tail is from 1 to 10000, --change the number of a change"), next: "slipway logs " + args[0] + " --tail 100"}
+			}
+			api, err := s.api()
+			if err != nil {
+				return err
+			}
+			now := time.Now()
+			err = api.Lines(cmd.Context(), o.path(args[0]), func(line json.RawMessage) error {
+				text, err := s.logLine(line, o.failed, now)
+				if err != nil {
+					return err
+				}
+				return s.print(text + "\n")
+			})
+			if interrupted(err) {
+				return ended(exitInterrupted)
+			}
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.env, "env", "", "this environment alone")
+	f.Int64Var(&o.change, "change", 0, "only what this change delivered")
+	f.BoolVar(&o.failed, "failed", false, "failed requests instead of what instances wrote")
+	f.BoolVarP(&o.follow, "follow", "f", false, "go on until Ctrl-C")
+	f.IntVar(&o.tail, "tail", 100, "last lines of each instance")
+	s.completeFlag(cmd, "env", s.environmentNames)
+	return cmd
+}
+
+func (o logsOptions) path(service string) string {
+	q := url.Values{"tail": {strconv.Itoa(o.tail)}}
+	if o.env != "" {
+		q.Set("env", o.env)
+	}
+	if o.change > 0 {
+		q.Set("change", strconv.FormatInt(o.change, 10))
+	}
+	if o.failed {
+		q.Set("failed", "true")
+	}
+	if o.follow {
+		q.Set("follow", "true")
+	}
+	return "/services/" + url.PathEscape(service) + "/logs?" + q.Encode()
+}
+
+// logLine writes one line for people, or as it came.
+func (s *session) logLine(line json.RawMessage, failed bool, now time.Time) (string, error) {
+	if s.format == "json" || s.format == "yaml" {
+		return string(line), nil
+	}
+	if failed {
+		var f traffic.Sample
+		if err := json.Unmarshal(line, &f); err != nil {
+			return "", fmt.Errorf("cli: failed request: %w", err)
+		}
+		return s.sample(f, now), nil
+	}
+	var l workload.LogLine
+	if err := json.Unmarshal(line, &l); err != nil {
+		return "", fmt.Errorf("cli: log line: %w", err)
+	}
+	text := l.Text
+	if s.look.live {
+		text = printable(text) // an instance does not get to steer the terminal
+	}
+	glyph := map[string]string{"stderr": s.look.in(toneWarn, "!"), "slipway": s.look.in(toneRun, "•")}[l.Stream]
+	if glyph == "" {
+		glyph = " "
+	}
+	return fmt.Sprintf("%s %s %s %s", s.look.faint(clock(l.At, now)), instance(l.ID), glyph, text), nil
+}
+
+// instance shortens "prod.payment.r1f2e3d4c5b6a798.0" to what tells two apart.
+func instance(id workload.ID) string {
+	parts := strings.Split(string(id), ".")
+	if len(parts) != 4 || len(parts[2]) < 5 {
+		return string(id)
+	}
+	return parts[0] + "/" + parts[1] + "/" + parts[2][1:5] + "/" + parts[3]
+}
+
+func (s *session) sample(f traffic.Sample, now time.Time) string {
+	env, _, _ := strings.Cut(f.Route, "/")
+	text := fmt.Sprintf("%s %s %s %s → %s", s.look.faint(clock(f.At, now)), env, f.Method, printable(f.Path), s.look.bad(strconv.Itoa(f.Status)))
+	if f.Error != "" {
+		text += ": " + printable(f.Error)
+	}
+	if f.Caller != "" {
+		text += "   from " + f.Caller
+	}
+	return text + "   " + span(f.Took)
+}
+
+// short is the part of a hash that a person compares.
+func short(hash string) string { return delivery.Digest("sha256:" + hash).Short() }

@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-cd/slipway/internal/control"
+)
+
+func (s *session) rollback() *cobra.Command {
+	var (
+		q      control.RollbackRequest
+		detach bool
+	)
+	cmd := &cobra.Command{
+		Use: "rollback SERVICE", Short: "Go back to the release before, code and configuration", Args: between(1, 1),
+		Long: "What is under way is taken back; otherwise the release before takes over again. The\n" +
+			"release that is left goes on hold until a person releases it.",
+		Example:           "  slipway rollback payment\n  slipway rollback payment --env prod --reason \"customers are charged twice\"\n  slipway rollback payment --to v1",
+		ValidArgsFunction: s.completeService,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q.Service = args[0]
+			api, err := s.api()
+			if err != nil {
+				return err
+			}
+			done, err := api.Rollback(cmd.Context(), q)
+			if err != nil {
+				return err
+			}
+			r := done.Rollout
+			if done.Aborted {
+				s.talk(fmt.Sprintf("  %s %s %s is taken back in %s\n", s.look.sign(signBack), r.Service, r.Version, r.Env))
+			} else {
+				s.talk(fmt.Sprintf("  %s change #%d  %s %s → %s in %s\n", s.look.sign(signBack), r.Change, r.Service, r.Was, r.Version, r.Env))
+			}
+			if detach {
+				return s.show(done, func() string { return next(fmt.Sprintf("slipway watch %d", r.Change)) }, func() []string { return []string{fmt.Sprint(r.Change)} })
+			}
+			return s.follow(cmd.Context(), &follower{api: api, out: s.Stderr, id: r.Change, back: true, quiet: s.format != "table" && !s.look.live})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&q.Env, "env", "", "environment (default: where something is under way, else the last one)")
+	f.StringVar(&q.To, "to", "", "version to go back to (default: the release before)")
+	f.StringVar(&q.Reason, "reason", "", "why, for the ledger")
+	f.BoolVar(&detach, "detach", false, "do not watch")
+	s.completeFlag(cmd, "env", s.environmentNames)
+	return cmd
+}
