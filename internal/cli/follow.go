@@ -37,8 +37,9 @@ type follower struct {
 	project delivery.Project
 	seen    scene
 	screen  screen
-	shown   map[int64]bool // ledger lines that were printed
-	since   int64          // newest ledger line that was read
+	since   int64           // newest ledger line that was read
+	told    int             // how many of the scene's events were printed
+	said    map[string]bool // waits that were printed
 }
 
 // scene is what the world looks like in one moment.

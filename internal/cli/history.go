@@ -41,7 +41,7 @@ func (s *session) history() *cobra.Command {
 			if len(args) > 0 {
 				o.service = args[0]
 			}
-			return s.showLedger(cmd.Context(), o, s.timeline)
+			return s.showLedger(cmd.Context(), o, func(lines []delivery.Event) string { return s.timeline(lines, o.all) })
 		},
 	}
 	o.flags(s, cmd)
@@ -94,7 +94,7 @@ func readLedger(ctx context.Context, api *client.Client, o ledgerOptions) ([]del
 			if err := json.Unmarshal(doc, &e); err != nil {
 				return nil, nil, fmt.Errorf("cli: ledger: %w", err)
 			}
-			if (o.all || readable(e)) && len(lines) < o.limit {
+			if (o.all || taleOf(e).worth) && len(lines) < o.limit {
 				lines, raw = append(lines, e), append(raw, doc)
 			}
 		}
@@ -108,13 +108,9 @@ func readLedger(ctx context.Context, api *client.Client, o ledgerOptions) ([]del
 	return lines, raw, nil
 }
 
-// readable says whether a line tells a person something.
-func readable(e delivery.Event) bool {
-	return e.Kind != delivery.EventIntent && e.Kind != delivery.EventInstance && e.Kind != delivery.EventRelease
-}
-
-// timeline lays out lines for people, with a title for each new day.
-func (s *session) timeline(lines []delivery.Event) string {
+// timeline lays out lines for people, with a title for each new day. raw keeps
+// the words of the ledger.
+func (s *session) timeline(lines []delivery.Event, raw bool) string {
 	if len(lines) == 0 {
 		return "  nothing happened yet\n" + next("slipway deploy SERVICE VERSION")
 	}
@@ -130,7 +126,15 @@ func (s *session) timeline(lines []delivery.Event) string {
 		if e.Change != 0 {
 			change = fmt.Sprintf("#%d", e.Change)
 		}
-		rows = append(rows, []string{s.look.faint(at.Format(time.TimeOnly)), change, e.Service, e.Env, s.look.sign(signOfEvent(e)) + " " + printable(e.Text)})
+		t := taleOf(e)
+		if raw {
+			t.version, t.text = "", printable(e.Text)
+		}
+		text := s.look.sign(t.sign) + " " + t.text
+		if t.version != "" {
+			text = s.look.sign(t.sign) + " " + t.version + "  " + t.text
+		}
+		rows = append(rows, []string{s.look.faint(at.Format(time.TimeOnly)), change, e.Service, e.Env, text})
 	}
 	return grid("  ", rows)
 }

@@ -7,51 +7,45 @@ import (
 	"github.com/slipway-cd/slipway/internal/delivery"
 )
 
-// lines prints a line for each thing in the ledger that was not printed yet.
+// unsettled is how long a rollout may wait for a thing before it is worth a
+// line: most waits are over before anyone has read of them.
+const unsettled = 3 * time.Second
+
+// lines prints a line for each thing that is news: what the ledger says since
+// the last look, and what is waited for longer than usual.
 func (f *follower) lines() {
-	if f.shown == nil {
-		f.shown = map[int64]bool{}
+	if f.said == nil {
+		f.said = map[string]bool{}
 	}
-	for _, e := range f.seen.events {
-		if f.shown[e.Seq] {
-			continue
+	for _, e := range f.seen.events[f.told:] {
+		if t := taleOf(e); t.worth && e.Kind != delivery.EventSubmitted {
+			f.line(e.At, e.Env, t.sign, t.text)
 		}
-		f.shown[e.Seq] = true
-		if told(e) {
-			f.say(f.line(e))
-		}
+	}
+	f.told = len(f.seen.events)
+	for _, r := range f.seen.whole.Rollouts {
+		f.waiting(r)
 	}
 }
 
-// told says whether a line of the ledger is news to whoever watches a change.
-func told(e delivery.Event) bool {
-	switch e.Kind {
-	case delivery.EventMoved, delivery.EventVerdict, delivery.EventAsked, delivery.EventHeld, delivery.EventLifted:
-		return true
-	case delivery.EventProject, delivery.EventRelease, delivery.EventSubmitted, delivery.EventIntent, delivery.EventStable, delivery.EventInstance, delivery.EventServer:
-		return false
+// waiting says what a rollout waits for, once for each thing in each step.
+func (f *follower) waiting(r delivery.Rollout) {
+	b := r.Waiting
+	if b == nil || person(b) || b.On == "hold" || b.On == "soak" || f.seen.now.Sub(b.Since) < unsettled {
+		return
 	}
-	return false
+	what := fmt.Sprintf("%s/%d/%s/%s", r.ID, r.Step, r.State, b.What)
+	if b.On == "not enough data" {
+		what = fmt.Sprintf("%s/%d/%s", r.ID, r.Step, b.On)
+	}
+	if f.said[what] {
+		return
+	}
+	f.said[what] = true
+	f.line(f.seen.now, r.Env, signOf(r), printable(b.What))
 }
 
-func (f *follower) line(e delivery.Event) string {
+func (f *follower) line(at time.Time, env string, g sign, text string) {
 	l := f.s.look
-	return fmt.Sprintf("  %s  %s %s %s", l.faint(e.At.Local().Format(time.TimeOnly)), pad(e.Env, 8), l.sign(signOfEvent(e)), printable(e.Text))
-}
-
-// signOfEvent is how a line of the ledger looks.
-func signOfEvent(e delivery.Event) sign {
-	switch e.Kind {
-	case delivery.EventMoved:
-		if e.State == delivery.Waiting {
-			return signPaused
-		}
-		return signAt(e.State, nil)
-	case delivery.EventHeld:
-		return signBlocked
-	case delivery.EventStable, delivery.EventLifted:
-		return signGood
-	case delivery.EventVerdict, delivery.EventAsked, delivery.EventProject, delivery.EventRelease, delivery.EventSubmitted, delivery.EventIntent, delivery.EventInstance, delivery.EventServer:
-	}
-	return signWaits
+	f.say(fmt.Sprintf("  %s  %s %s %s", l.faint(at.Local().Format(time.TimeOnly)), pad(env, 8), l.sign(g), text))
 }

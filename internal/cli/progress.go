@@ -125,12 +125,8 @@ func sample(v *delivery.Verdict) string {
 
 // failing says what was wrong with a rollout that went back.
 func failing(r delivery.Rollout) string {
-	if v := r.Verdict; v != nil && r.Cause.Kind == delivery.CauseVerdict {
-		for _, c := range v.Checks {
-			if c.Outcome == delivery.Fail && c.Sentence != "" {
-				return c.Sentence
-			}
-		}
+	if r.Verdict != nil && r.Cause.Kind == delivery.CauseVerdict {
+		return failed(r.Verdict, r.Cause.Text)
 	}
 	if r.Cause.Text != "" {
 		return r.Cause.Text

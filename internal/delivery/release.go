@@ -149,7 +149,7 @@ func Difference(from, to Release) []Kind {
 	if from.CodeDigest() != to.CodeDigest() || !Same(from.Run, to.Run) {
 		kinds = append(kinds, Code)
 	}
-	if !Same(from.Config, to.Config) || !Same(from.ConfigIn, to.ConfigIn) {
+	if !maps.Equal(from.Config, to.Config) || !maps.EqualFunc(from.ConfigIn, to.ConfigIn, maps.Equal) {
 		kinds = append(kinds, Config)
 	}
 	for _, k := range []Kind{Flag, Experiment, Schema, Secret} {
