@@ -40,6 +40,9 @@ const (
 	asServer = "be-server"
 )
 
+// atOnce lets a process end without the second that the race detector waits.
+const atOnce = "GORACE=atexit_sleep_ms=0"
+
 func TestMain(m *testing.M) {
 	if len(os.Args) < 2 {
 		os.Exit(m.Run())
@@ -145,8 +148,9 @@ func newHall(t *testing.T) *hall {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Log("left for a look:", dir)
-		} else if err := os.RemoveAll(dir); err != nil {
+			t.Log(h.tail("server.log"))
+		}
+		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
 	})
@@ -164,7 +168,7 @@ func (h *hall) start(as, log string) *exec.Cmd {
 	}
 	defer out.Close()
 	cmd := exec.Command(self(h.t), as, h.dir)
-	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Stdout, cmd.Stderr, cmd.Env = out, out, append(os.Environ(), atOnce)
 	if err := cmd.Start(); err != nil {
 		h.t.Fatal(err)
 	}
@@ -203,6 +207,15 @@ func (h *hall) stopAll() {
 	work.Wait()
 }
 
+// tail is the end of a log.
+func (h *hall) tail(log string) string {
+	b, err := os.ReadFile(filepath.Join(h.dir, log))
+	if err != nil {
+		return err.Error()
+	}
+	return string(b[max(0, len(b)-4000):])
+}
+
 func (h *hall) driver(ctx context.Context) *process.Driver {
 	h.t.Helper()
 	d, err := process.Open(ctx, processOptions(h.dir, self(h.t)))
@@ -214,7 +227,7 @@ func (h *hall) driver(ctx context.Context) *process.Driver {
 
 func processOptions(dir, exe string) process.Options {
 	return process.Options{
-		Root: filepath.Join(dir, "run"), Shim: []string{exe, asShim}, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Root: filepath.Join(dir, "run"), Shim: []string{"/usr/bin/env", atOnce, exe, asShim}, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Tuning: process.Tuning{NoGroups: true, BackoffMin: 50 * time.Millisecond},
 	}
 }
@@ -246,10 +259,10 @@ func (h *hall) project(strategy delivery.Strategy, replicas int, services ...str
 	p := delivery.Project{Name: "shop", Environments: []delivery.Environment{{Name: "prod", Listen: h.addr, Promote: delivery.Auto}}}
 	for _, name := range services {
 		p.Services = append(p.Services, delivery.Service{
-			Name: name,
+			Name: name, Config: map[string]string{"GORACE": strings.TrimPrefix(atOnce, "GORACE=")},
 			Run: delivery.RunSpec{
 				Command: []string{self(h.t), asApp},
-				Health:  delivery.Health{HTTP: "/healthz", Interval: 100 * time.Millisecond, Timeout: 5 * time.Second, Rise: 1, Fall: 3},
+				Health:  delivery.Health{HTTP: "/healthz", Interval: 500 * time.Millisecond, Timeout: 5 * time.Second, Rise: 1, Fall: 3},
 				Stop:    delivery.Stop{Drain: 5 * time.Second, Grace: 5 * time.Second},
 			},
 			In: map[string]delivery.Deployment{"prod": {Replicas: replicas, Strategy: strategy}},
@@ -456,9 +469,10 @@ func (h *hall) sound(st *store.Store, replicas int, want map[string]string) {
 			}
 		}
 	}
-	if shims, apps := h.count(); shims != replicas*len(want) || apps != replicas*len(want) {
-		t.Errorf("%d shims and %d applications run, want %d of each", shims, apps, replicas*len(want))
-	}
+	await(t, 30*time.Second, "no process is left but those of what is stable", func() bool {
+		shims, apps := h.count()
+		return shims == replicas*len(want) && apps == replicas*len(want)
+	})
 	soundLedger(t, st)
 }
 
