@@ -21,6 +21,7 @@ func (s *session) demo() *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVar(&o.Tour, "tour", false, "tell the story by itself, then end")
 	f.BoolVar(&o.Fast, "fast", false, "shorter holds")
+	f.IntVar(&o.Port, "port", 0, "first port; the environments listen at 60, 70 and 80 above it (default 7500)")
 	f.StringVar(&o.Dir, "dir", "", "folder for its files and its state (default a temporary one)")
 	cmd.AddCommand(&cobra.Command{
 		Use: "serve NAME", Short: "Run one built-in service of the demo", Hidden: true, Args: between(1, 1),
