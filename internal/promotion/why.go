@@ -2,68 +2,127 @@ package promotion
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
 )
 
-// Why answers why the newest release of a service is or is not in env.
+// Why answers why the release that is next in line is or is not in env. newest
+// is the last one submitted for the service; one that is for a single
+// environment names it in Env, or is looked up among the rollouts.
 func Why(w World, service, env string, newest Candidate) delivery.Answer {
+	w = w.of(service)
 	a := delivery.Answer{Service: service, Env: env}
-	if s, ok := w.Stable(service, env); ok {
-		a.Running = s.Version
-	}
-	c := newest
-	if before := w.Project.Before(env); before != "" && !c.Only {
-		if s, ok := w.Stable(service, before); ok {
-			c = Candidate{Service: service, Env: env, Release: s.Release, Version: s.Version, Change: s.Change}
-		}
-	}
-	c.Env = env
+	here, runs := w.Stable(service, env)
+	a.Running = here.Version
 	if r, ok := w.Flight(service, env); ok {
-		a.Flight = Brief(r)
-		c = Candidate{Service: service, Env: env, Release: r.To, Version: r.Version, Change: r.Change, Only: true, Person: true}
-		a.Next, a.Release, a.Change = r.Version, r.To, r.Change
-		a.Gates = append(Gates(w, c), flightGate(r))
-		a.Sentence = fmt.Sprintf("%s %s is on its way into %s: %s", service, r.Version, env, Standing(r))
-		return a
+		return inFlight(w, a, r)
+	}
+	c := next(w, service, env, newest)
+	if c.Release == "" && runs {
+		c.Release, c.Version, c.Change = here.Release, here.Version, here.Change
 	}
 	if c.Release == "" {
-		a.Sentence = service + " has no release yet"
-		a.Gates = []delivery.Gate{{Name: "release", Outcome: delivery.GateBlocked, What: "nothing was ever deployed", Lifts: "slipway deploy " + service}}
+		a.Sentence = service + " has no release for " + env + " yet"
+		a.Gates = []delivery.Gate{blocked("release", "nothing was ever deployed", "slipway deploy "+service)}
 		return a
 	}
 	a.Next, a.Release, a.Change = c.Version, c.Release, c.Change
-	if s, ok := w.Stable(service, env); ok && s.Release == c.Release {
-		a.May = true
-		a.Sentence = fmt.Sprintf("%s %s is stable in %s since %s", service, s.Version, env, s.Since.Format(time.RFC3339))
-		a.Gates = []delivery.Gate{pass("release", s.Version+" is the newest release that may be here"), dataPlane(w)}
+	if runs && here.Release == c.Release {
+		a.Sentence = fmt.Sprintf("%s %s is stable in %s since %s", service, here.Version, env, here.Since.Format(time.RFC3339))
+		a.Gates = []delivery.Gate{pass("release", here.Version+" is the newest release that may be here"), dataPlane(w)}
+		a.May = May(a.Gates)
 		return a
 	}
 	a.Gates = Gates(w, c)
 	a.May = May(a.Gates)
-	switch {
-	case a.May:
+	if a.May {
 		a.Sentence = fmt.Sprintf("%s %s may enter %s right now", service, c.Version, env)
-	default:
-		a.Sentence = fmt.Sprintf("%s %s is not in %s, because %s", service, c.Version, env, firstBlocking(a.Gates).What)
+	} else {
+		a.Sentence = fmt.Sprintf("%s %s is not in %s, because %s", service, c.Version, env, firstNot(a.Gates).What)
 	}
 	return a
 }
 
+// inFlight answers for an environment in which a rollout is under way.
+func inFlight(w World, a delivery.Answer, r delivery.Rollout) delivery.Answer {
+	a.Flight = Brief(r)
+	a.Next, a.Release, a.Change = r.Version, r.To, r.Change
+	a.Gates = append(Gates(w, Candidate{
+		Service: a.Service, Env: a.Env, Release: r.To, Version: r.Version, Change: r.Change, Only: true, Person: true,
+	}), flightGate(r))
+	where := "on its way into " + a.Env
+	if r.State == delivery.Reverting {
+		where = "on its way back in " + a.Env
+	}
+	a.Sentence = fmt.Sprintf("%s %s is %s: %s", a.Service, r.Version, where, Standing(r))
+	return a
+}
+
+// next is the release that would enter env next: the nearest one on its way
+// there that is newer than what runs, else what a person last submitted for env
+// alone, else whatever is stable before env.
+func next(w World, service, env string, newest Candidate) Candidate {
+	here, _ := w.Stable(service, env)
+	newest.Service = service
+	if newest.Only {
+		if alone(w, newest) != env {
+			newest = Candidate{Service: service}
+		}
+	}
+	newest.Env = env
+	before := w.Project.Before(env)
+	if before == "" {
+		return newest
+	}
+	for e := before; e != ""; e = w.Project.Before(e) {
+		if s, ok := w.Stable(service, e); ok && s.Release != here.Release && s.Change > here.Change {
+			return Candidate{Service: service, Env: env, Release: s.Release, Version: s.Version, Change: s.Change}
+		}
+		if r, ok := w.Flight(service, e); ok && !r.Only && r.State != delivery.Reverting && r.To != here.Release && r.Change > here.Change {
+			return Candidate{Service: service, Env: env, Release: r.To, Version: r.Version, Change: r.Change}
+		}
+	}
+	if newest.Only && newest.Change > here.Change {
+		return newest
+	}
+	if s, ok := w.Stable(service, before); ok {
+		return Candidate{Service: service, Env: env, Release: s.Release, Version: s.Version, Change: s.Change}
+	}
+	if here.Release != "" {
+		return Candidate{Service: service, Env: env, Release: here.Release, Version: here.Version, Change: here.Change}
+	}
+	return newest
+}
+
+// alone is the one environment that a candidate was submitted for; "" if that
+// is not known any more.
+func alone(w World, c Candidate) string {
+	if c.Env != "" {
+		return c.Env
+	}
+	for _, rs := range [][]delivery.Rollout{w.Open, w.Ended} {
+		for i := range rs {
+			if r := &rs[i]; r.Change == c.Change && r.Service == c.Service {
+				return r.Env
+			}
+		}
+	}
+	return ""
+}
+
 func flightGate(r delivery.Rollout) delivery.Gate {
-	g := delivery.Gate{Name: "rollout", Outcome: delivery.GateWaits, What: Standing(r), Lifts: "passes by itself"}
-	if r.Waiting != nil {
-		g.Lifts, g.Who, g.Until = r.Waiting.Lifts, r.Waiting.Who, r.Waiting.Until
-		if r.Waiting.Who != "" {
+	g := waits("rollout", Standing(r), "passes by itself", time.Time{})
+	if b := r.Waiting; b != nil {
+		g.Lifts, g.Who, g.Until = event(b.Lifts), b.Who, b.Until
+		if b.Who != "" {
 			g.Outcome = delivery.GateBlocked
 		}
 	}
 	return g
 }
 
-func firstBlocking(gates []delivery.Gate) delivery.Gate {
+func firstNot(gates []delivery.Gate) delivery.Gate {
 	for _, g := range gates {
 		if g.Outcome != delivery.GatePass {
 			return g
@@ -79,95 +138,24 @@ func Standing(r delivery.Rollout) string {
 		s = step.Weight.String() + ", " + s
 	}
 	if r.Waiting != nil {
-		return s + ": " + r.Waiting.What
+		return because(s, r.Waiting.What)
 	}
-	return s + ": " + r.Reason
+	return because(s, r.Reason)
 }
 
-// Brief returns a rollout in brief.
+// Brief returns a rollout in brief. Its weight is the share of the traffic that
+// it has for certain: while it shifts, that of the step before.
 func Brief(r delivery.Rollout) *delivery.Flight {
 	f := &delivery.Flight{Rollout: r.ID, Change: r.Change, Version: r.Version, State: r.State, Waiting: r.Waiting}
-	if step, ok := r.At(); ok && (r.State == delivery.Judging || r.State == delivery.Waiting) {
-		f.Weight = step.Weight
-	}
-	if r.State == delivery.Soaking {
+	step, ok := r.At()
+	switch {
+	case r.State == delivery.Soaking:
 		f.Weight = delivery.Full
+	case !ok:
+	case r.State == delivery.Judging || r.State == delivery.Waiting || r.State == delivery.Finishing:
+		f.Weight = step.Weight
+	case r.State == delivery.Shifting && r.Step > 0:
+		f.Weight = r.Plan.Steps[r.Step-1].Weight
 	}
 	return f
-}
-
-// Row says what runs where for one service, and whether a new change of it can
-// be deployed right now.
-func Row(w World, service string, healthy func(env string, release delivery.ReleaseID) (healthy, want int)) delivery.Row {
-	row := delivery.Row{Service: service, Now: true}
-	var blocked, waits, held, pending []string
-	for _, env := range w.Project.EnvironmentNames() {
-		cell := delivery.Cell{Env: env}
-		if s, ok := w.Stable(service, env); ok {
-			cell.Release, cell.Version, cell.Change, cell.Since = s.Release, s.Version, s.Change, s.Since
-			cell.Healthy, cell.Want = healthy(env, s.Release)
-		}
-		if r, ok := w.Flight(service, env); ok {
-			cell.Flight = Brief(r)
-			if g := slot(w, Candidate{Service: service, Env: env}); g.Outcome != delivery.GatePass {
-				waits = append(waits, g.What)
-			} else {
-				pending = append(pending, r.Version+" in "+env)
-			}
-		}
-		for _, h := range w.Holds {
-			switch {
-			case h.Service != service:
-			case h.Kind == delivery.Pinned && h.Env == env:
-				cell.Held = &h
-				blocked = append(blocked, "held in "+env+" by "+h.By+": "+h.Why)
-			case h.Kind == delivery.Quarantine && wentBack(w, h, env):
-				cell.Held = &h
-			}
-		}
-		row.Cells = append(row.Cells, cell)
-	}
-	for _, h := range w.Holds {
-		if h.Service == service && h.Kind == delivery.Quarantine {
-			held = append(held, h.Version)
-		}
-	}
-	switch {
-	case w.Trouble != "":
-		row.Now, row.Sentence = false, "NO  "+w.Trouble
-	case len(blocked) > 0:
-		row.Now, row.Sentence = false, "NO  "+blocked[0]
-	case len(waits) > 0:
-		row.Now, row.Sentence = false, "soon  "+waits[0]
-	case len(pending) > 0:
-		row.Sentence = "yes, takes over from " + strings.Join(pending, ", ")
-	case len(held) > 0:
-		row.Sentence = "yes, but not " + strings.Join(held, ", ") + " (on hold)"
-	default:
-		row.Sentence = "yes" + lag(row)
-	}
-	return row
-}
-
-// wentBack says whether the quarantine was made by a rollout in env.
-func wentBack(w World, h delivery.Hold, env string) bool {
-	for _, r := range w.Ended {
-		if r.Change == h.Change && r.Env == env && r.To == h.Release {
-			return r.State == delivery.Reverted || r.State == delivery.RevertFailed
-		}
-	}
-	return false
-}
-
-// lag says whether a later environment is behind an earlier one.
-func lag(row delivery.Row) string {
-	for i := 1; i < len(row.Cells); i++ {
-		if a, b := row.Cells[i-1], row.Cells[i]; a.Release != b.Release {
-			if a.Version == "" || b.Version == "" {
-				return ""
-			}
-			return ", " + a.Version + " waits before " + b.Env
-		}
-	}
-	return ", up to date"
 }
