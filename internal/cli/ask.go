@@ -69,13 +69,17 @@ func (s *session) asks(a asking) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			after, err := newestLine(cmd.Context(), api)
+			if err != nil {
+				return err
+			}
 			r, err := api.Ask(cmd.Context(), a.verb, q)
 			if err != nil {
 				return err
 			}
 			if a.watch && !detach {
 				s.talk(a.done(s.look, r))
-				return s.follow(cmd.Context(), &follower{api: api, out: s.Stderr, id: r.Change, back: true, quiet: s.format != "table" && !s.look.live})
+				return s.follow(cmd.Context(), &follower{api: api, out: s.Stderr, id: r.Change, after: after, back: true, quiet: s.format != "table" && !s.look.live})
 			}
 			return s.show(r, func() string { return a.done(s.look, r) }, func() []string { return []string{string(r.ID)} })
 		},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -23,7 +24,17 @@ func (s *session) complain(err error) {
 	if _, said := errors.AsType[outcome](err); said {
 		return
 	}
+	if interrupted(err) {
+		s.talk("  interrupted\n")
+		return
+	}
 	c := complaintOf(err)
+	if c.next == "" {
+		c.next = "slipway doctor"
+		if exitOf(err) == exitUsage {
+			c.next = cmp.Or(s.name, "slipway") + " --help"
+		}
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s\n", s.look.bad("✖"), c.what)
 	for _, line := range c.why {
@@ -42,14 +53,15 @@ func (s *session) complain(err error) {
 }
 
 func complaintOf(err error) complaint {
-	if interrupted(err) {
-		return complaint{what: "interrupted"}
-	}
 	if p, ok := errors.AsType[*client.Problem](err); ok {
 		return complaintOfProblem(p)
 	}
 	if u, ok := errors.AsType[usageError](err); ok {
-		return complaint{what: u.Error(), next: u.next}
+		what, meant, _ := strings.Cut(u.Error(), "\n\nDid you mean this?")
+		if words := strings.Fields(meant); len(words) > 0 {
+			return complaint{what: what, why: []string{"did you mean " + strings.Join(words, " or ") + "?"}, next: "slipway " + words[0] + " --help"}
+		}
+		return complaint{what: what, next: u.next}
 	}
 	if r, ok := errors.AsType[*delivery.Refusal](err); ok {
 		return complaint{what: r.Why, who: r.Who, next: r.Next}
@@ -58,9 +70,9 @@ func complaintOf(err error) complaint {
 		return complaint{what: f.Error(), next: f.Next}
 	}
 	if errors.Is(err, client.ErrNoServer) {
-		return complaint{what: "Slipway does not run here", why: []string{err.Error()}, next: "slipway up"}
+		return complaint{what: "Slipway does not run", why: []string{err.Error()}, next: "slipway up, or name its folder with --state"}
 	}
-	return complaint{what: err.Error(), next: "slipway doctor"}
+	return complaint{what: err.Error()}
 }
 
 func complaintOfProblem(p *client.Problem) complaint {

@@ -91,16 +91,32 @@ func exitOf(err error) exit {
 	if p, ok := errors.AsType[*client.Problem](err); ok {
 		return exitOfProblem(p)
 	}
+	if r, ok := errors.AsType[*delivery.Refusal](err); ok {
+		return exitOfCode(r.Code)
+	}
 	if errors.Is(err, delivery.ErrInvalid) {
 		return exitUsage
 	}
 	return exitFailed
 }
 
-func exitOfProblem(p *client.Problem) exit {
-	switch delivery.RefusalCode(p.Code) {
+// exitOfCode returns the code of a refusal: what policy forbids, what is not
+// there, and everything else that cannot be done now.
+func exitOfCode(c delivery.RefusalCode) exit {
+	switch c {
 	case delivery.CodeHeld, delivery.CodeQuarantined, delivery.CodeNotEligible:
 		return exitBlocked
+	case delivery.CodeUnknownService, delivery.CodeUnknownEnvironment, delivery.CodeUnknownVersion, delivery.CodeUnknownChange,
+		delivery.CodeUnknownHold, delivery.CodeUnknownLog, delivery.CodeKeyReused:
+		return exitUsage
+	case delivery.CodeNothingToDo, delivery.CodeNoRollbackTarget, delivery.CodeNotInFlight, delivery.CodeNotWaiting, delivery.CodeNoProject:
+	}
+	return exitFailed
+}
+
+func exitOfProblem(p *client.Problem) exit {
+	if code := exitOfCode(delivery.RefusalCode(p.Code)); code != exitFailed {
+		return code
 	}
 	switch p.Status {
 	case http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusBadRequest, http.StatusRequestEntityTooLarge:

@@ -38,7 +38,8 @@ type follower struct {
 	seen    scene
 	screen  screen
 	since   int64           // newest ledger line that was read
-	told    int             // how many of the scene's events were printed
+	after   int64           // ledger lines up to this one are no news
+	told    int             // how many of the scene's events were looked at for news
 	said    map[string]bool // waits that were printed
 }
 
@@ -308,6 +309,16 @@ func (f *follower) progress() {
 func (f *follower) leave(why string) {
 	f.screen.done()
 	f.s.talk(fmt.Sprintf("  %s; change #%d goes on\n  next  slipway watch %d     slipway abort %d\n", why, f.id, f.id, f.id))
+}
+
+// newestLine returns the number of the last line of the ledger: what comes after
+// it is news to whoever asks for something now.
+func newestLine(ctx context.Context, api *client.Client) (int64, error) {
+	page, _, err := client.Read[client.List[delivery.Event]](ctx, api, "/ledger?newest=true&limit=1")
+	if err != nil || len(page.Items) == 0 {
+		return 0, err
+	}
+	return page.Items[0].Seq, nil
 }
 
 // progressTo is where progress goes that is what was asked for.

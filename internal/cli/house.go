@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -14,6 +15,9 @@ func (s *session) server() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "server", Short: "Run the control plane in the foreground", Hidden: true, Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if (o.TLSCert == "") != (o.TLSKey == "") {
+				return usageError{err: errors.New("--tls-cert and --tls-key go together"), next: "slipway server --help"}
+			}
 			if o.State, err = s.folder(); err != nil {
 				return err
 			}
@@ -25,7 +29,6 @@ func (s *session) server() *cobra.Command {
 	f.BoolVar(&o.AllowRemote, "allow-remote", false, "listen on an address that others reach, without TLS")
 	f.StringVar(&o.TLSCert, "tls-cert", "", "certificate file")
 	f.StringVar(&o.TLSKey, "tls-key", "", "key file of --tls-cert")
-	cmd.MarkFlagsRequiredTogether("tls-cert", "tls-key")
 	return cmd
 }
 

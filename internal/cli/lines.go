@@ -18,7 +18,7 @@ func (f *follower) lines() {
 		f.said = map[string]bool{}
 	}
 	for _, e := range f.seen.events[f.told:] {
-		if t := taleOf(e); t.worth && e.Kind != delivery.EventSubmitted {
+		if t := taleOf(e); t.worth && e.Seq > f.after && e.Kind != delivery.EventSubmitted {
 			f.line(e.At, e.Env, t.sign, t.text)
 		}
 	}

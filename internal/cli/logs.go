@@ -1,15 +1,19 @@
 package cli
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-cd/slipway/internal/client"
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/traffic"
 	"github.com/slipway-cd/slipway/internal/workload"
@@ -36,18 +40,10 @@ func (s *session) logs() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			now := time.Now()
-			err = api.Lines(cmd.Context(), o.path(args[0]), func(line json.RawMessage) error {
-				text, err := s.logLine(line, o.failed, now)
-				if err != nil {
-					return err
-				}
-				return s.print(text + "\n")
-			})
-			if interrupted(err) {
-				return ended(exitInterrupted)
+			if o.follow {
+				return s.followLogs(cmd.Context(), api, args[0], o)
 			}
-			return err
+			return s.readLogs(cmd.Context(), api, args[0], o)
 		},
 	}
 	f := cmd.Flags()
@@ -58,6 +54,59 @@ func (s *session) logs() *cobra.Command {
 	f.IntVar(&o.tail, "tail", 100, "last lines of each instance")
 	s.completeFlag(cmd, "env", s.environmentNames)
 	return cmd
+}
+
+// followLogs prints each line when it comes.
+func (s *session) followLogs(ctx context.Context, api *client.Client, service string, o logsOptions) error {
+	now := time.Now()
+	err := api.Lines(ctx, o.path(service), func(line json.RawMessage) error {
+		text, err := s.logLine(line, o.failed, now)
+		if err != nil {
+			return err
+		}
+		return s.print(text + "\n")
+	})
+	if err == nil || interrupted(err) {
+		return err
+	}
+	return fmt.Errorf("the stream of lines ended: %w", err)
+}
+
+// readLogs prints what is there, all instances together in the order of time.
+func (s *session) readLogs(ctx context.Context, api *client.Client, service string, o logsOptions) error {
+	type line struct {
+		at  time.Time
+		doc json.RawMessage
+	}
+	var all []line
+	err := api.Lines(ctx, o.path(service), func(doc json.RawMessage) error {
+		var stamp struct {
+			At time.Time `json:"at"`
+		}
+		if err := json.Unmarshal(doc, &stamp); err != nil {
+			return fmt.Errorf("cli: log line: %w", err)
+		}
+		all = append(all, line{stamp.At, bytes.Clone(doc)})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(all, func(a, b line) int { return a.at.Compare(b.at) })
+	now := time.Now()
+	for _, l := range all {
+		text, err := s.logLine(l.doc, o.failed, now)
+		if err != nil {
+			return err
+		}
+		if err := s.print(text + "\n"); err != nil {
+			return err
+		}
+	}
+	if len(all) == 0 && o.failed {
+		s.talk("  no failed request is kept; the newest are, until the server is started anew\n")
+	}
+	return nil
 }
 
 func (o logsOptions) path(service string) string {

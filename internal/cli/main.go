@@ -47,6 +47,7 @@ type session struct {
 	state  string // --state
 	format string // --output
 	began  bool   // the arguments were understood
+	name   string // of the command that runs: "slipway config explain"
 }
 
 func (s *session) root() *cobra.Command {
@@ -92,7 +93,7 @@ func (s *session) begin(cmd *cobra.Command, _ []string) error {
 	if err := s.formatKnown(); err != nil {
 		return err
 	}
-	s.began = true
+	s.began, s.name = true, cmd.CommandPath()
 	return nil
 }
 

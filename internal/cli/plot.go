@@ -30,6 +30,9 @@ type chartMark struct {
 const (
 	chartRows = 6  // values on the y axis
 	gutter    = 10 // columns left of the plot
+	widest    = 4  // columns of a second
+	roomy     = 60 // columns that a short rollout is drawn in
+	near      = 6  // columns that a label may be moved to the right
 	trailing  = 5  // seconds that a value sums over at least, so that single requests do not make spikes
 )
 
@@ -44,9 +47,11 @@ func chartOf(points []control.Point, latency bool, width int) chart {
 		return c
 	}
 	c.From, c.To = points[0].Second, points[len(points)-1].Second+1
-	n := max(1, min(width-gutter, int(c.To-c.From)))
+	seconds := int(c.To - c.From)
+	n := max(1, min(width-gutter, seconds*max(1, min(widest, roomy/seconds))))
 	for i := range n {
 		end := c.From + (int64(i)+1)*(c.To-c.From)/int64(n)
+		end = max(end, c.From+1)
 		begin := min(end-trailing, c.From+int64(i)*(c.To-c.From)/int64(n))
 		c.Canary = append(c.Canary, level(points, begin, end, latency, func(p control.Point) control.Side { return p.Canary }))
 		c.Baseline = append(c.Baseline, level(points, begin, end, latency, func(p control.Point) control.Side { return p.Stable }))
@@ -217,9 +222,11 @@ func (c chart) axis(l look) string {
 		marks = append(append([]chartMark{}, marks...), chartMark{c.Back, "0 %"})
 	}
 	for _, m := range marks {
-		if x := c.column(m.Second); x > columns(line) {
-			line = pad(line, x) + m.Label
+		x := c.column(m.Second)
+		if x < 0 || columns(line) > x+near {
+			continue
 		}
+		line = pad(line, max(x, columns(line)+1)) + m.Label
 	}
 	return strings.Repeat(" ", gutter) + l.in(toneFaint, line)
 }

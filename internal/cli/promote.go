@@ -93,6 +93,10 @@ func (s *session) runPromote(ctx context.Context, api *client.Client, t target, 
 	if ok, err := s.ask(ctx, "  let it into "+o.to+"?", o.yes); err != nil || !ok {
 		return err
 	}
+	after, err := newestLine(ctx, api)
+	if err != nil {
+		return err
+	}
 	var r delivery.Rollout
 	if o.finish {
 		r, err = api.Ask(ctx, "finish", control.Request{Change: open.Change, Env: open.Env, Reason: o.reason})
@@ -107,7 +111,7 @@ func (s *session) runPromote(ctx context.Context, api *client.Client, t target, 
 			return fmt.Sprintf("  %s %s %s goes on in %s\n%s", s.look.sign(signRuns), r.Service, r.Version, r.Env, next(fmt.Sprintf("slipway watch %d", r.Change)))
 		}, func() []string { return []string{string(r.ID)} })
 	}
-	return s.follow(ctx, &follower{api: api, out: s.Stderr, id: r.Change, timeout: o.timeout, only: r.Env, quiet: s.format != "table" && !s.look.live})
+	return s.follow(ctx, &follower{api: api, out: s.Stderr, id: r.Change, after: after, timeout: o.timeout, only: r.Env, quiet: s.format != "table" && !s.look.live})
 }
 
 func stepOf(r delivery.Rollout) string {

@@ -25,6 +25,10 @@ func (s *session) rollback() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			after, err := newestLine(cmd.Context(), api)
+			if err != nil {
+				return err
+			}
 			done, err := api.Rollback(cmd.Context(), q)
 			if err != nil {
 				return err
@@ -33,12 +37,15 @@ func (s *session) rollback() *cobra.Command {
 			if done.Aborted {
 				s.talk(fmt.Sprintf("  %s %s %s is taken back in %s\n", s.look.sign(signBack), r.Service, r.Version, r.Env))
 			} else {
-				s.talk(fmt.Sprintf("  %s change #%d  %s %s → %s in %s\n", s.look.sign(signBack), r.Change, r.Service, r.Was, r.Version, r.Env))
+				s.talk(fmt.Sprintf("  %s change #%d  %s %s → %s in %s\n  plan     %s\n", s.look.sign(signBack), r.Change, r.Service, r.Was, r.Version, r.Env, r.Plan.Reason))
+				if len(r.Plan.Steps) > 0 {
+					s.talk(fmt.Sprintf("  hurry    slipway promote %d --env %s --finish     skips the analysis\n", r.Change, r.Env))
+				}
 			}
 			if detach {
 				return s.show(done, func() string { return next(fmt.Sprintf("slipway watch %d", r.Change)) }, func() []string { return []string{fmt.Sprint(r.Change)} })
 			}
-			return s.follow(cmd.Context(), &follower{api: api, out: s.Stderr, id: r.Change, back: true, quiet: s.format != "table" && !s.look.live})
+			return s.follow(cmd.Context(), &follower{api: api, out: s.Stderr, id: r.Change, after: after, back: true, quiet: s.format != "table" && !s.look.live})
 		},
 	}
 	f := cmd.Flags()
