@@ -90,7 +90,8 @@ func (e *errorTest) interval() (low, high float64) {
 // with 0: 2 % to a factor of 98.
 var latencySteps = [...]int{2, 5, 10, 15, 22, 30, 40, 55, 70, 110, 160, 230, 460}
 
-// slowBound is a bound on how many bins slower the canary is at one threshold.
+// slowBound is a bound on how many bins slower the canary is at one quantile of
+// stable: on the ratio of latencies, when the quantile moves.
 type slowBound struct {
 	bound
 	shift int

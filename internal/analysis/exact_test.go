@@ -256,71 +256,169 @@ func histograms(n int, bins []int, p []float64) (arms []Arm, chance []float64) {
 	return arms, chance
 }
 
-// The whole latency family, thresholds and shifts included, is an e-process for
-// canaries that are slower by the margin at most, and its promotion tests are
-// for canaries that are slower by the promotion margin at least.
-func TestLatencyIsEProcess(t *testing.T) {
-	const mid = 700
-	bins := []int{mid, mid + 150, mid + 300}
-	stable := [][]float64{{.6, .3, .1}, {.1, .1, .8}, {1, 0, 0}}
-	tuning := Arm{Units: 1000, Bins: map[int]uint32{mid: 600, mid + 150: 300, mid + 300: 100}}
-	shift := func(by int) []int { return []int{bins[0] + by, bins[1] + by, bins[2] + by} }
-	for _, c := range []struct {
-		name  string
-		bins  []int // the canary's
-		value func(*Judge) float64
-	}{
-		{"rollback, same", bins, func(j *Judge) float64 { return math.Exp(j.latency.evidence()) }},
-		{"rollback, at the margin", shift(5), func(j *Judge) float64 { return math.Exp(j.latency.evidence()) }},
-		{"rollback, faster", shift(-30), func(j *Judge) float64 { return math.Exp(j.latency.evidence()) }},
-		{"promotion p50, at the bound", shift(22), func(j *Judge) float64 { return math.Exp(j.latency.proofs[0].promote.evidence()) }},
-		{"promotion p95, at the bound", shift(22), func(j *Judge) float64 { return math.Exp(j.latency.proofs[1].promote.evidence()) }},
-		{"promotion p99, beyond", shift(60), func(j *Judge) float64 { return math.Exp(j.latency.proofs[2].promote.evidence()) }},
-	} {
-		e := worstLatency(nil, 2, tuning, stable, bins, c.bins, c.value)
-		if e > 1+1e-9 {
-			t.Errorf("%s: an adversary reaches E = %v, want at most 1", c.name, e)
-		}
+func (l *latencyTest) clone() *latencyTest {
+	c := *l
+	c.thresholds, c.proofs = slices.Clone(l.thresholds), slices.Clone(l.proofs)
+	for i := range c.thresholds {
+		c.thresholds[i].against.log = slices.Clone(c.thresholds[i].against.log)
 	}
-	if e := worstLatency(nil, 2, tuning, stable, bins, shift(8), func(j *Judge) float64 { return math.Exp(j.latency.evidence()) }); e <= 1 {
-		t.Errorf("beyond the margin E = %v, want more than 1: the test would be blind", e)
+	for i := range c.proofs {
+		c.proofs[i].promote.log = slices.Clone(c.proofs[i].promote.log)
 	}
+	return &c
 }
 
-func worstLatency(past []Block, blocks int, tuning Arm, stable [][]float64, bins, canary []int, value func(*Judge) float64) float64 {
-	j := New(delivery.JudgePolicy{LatencyAdd: 1, PromoteLatencyAdd: 1}, tuning)
-	for i, b := range past {
-		b.Second = int64(i)
-		if err := j.Observe(b); err != nil {
-			panic(err)
-		}
-		for k := range j.latency.thresholds {
-			j.latency.thresholds[k].against.restart()
-		}
-	}
-	best := value(j)
+// latencyGame is played by an adversary who picks both arms' times before each
+// block, and when to stop, from all that was seen.
+type latencyGame struct {
+	stable        int // units in a block
+	canary        int
+	bins          []int       // stable's
+	shares        [][]float64 // that both arms may have on their bins
+	canaries      [][]int     // bins that the canary may have
+	before, after func(*latencyTest, Block)
+	value         func(*latencyTest) float64
+}
+
+// worst returns the largest E[E_tau] that the adversary reaches.
+func (g latencyGame) worst(l *latencyTest, blocks int) float64 {
+	best := g.value(l)
 	if blocks == 0 {
 		return best
 	}
-	memo := map[[2]int]float64{}
-	for _, p := range stable {
-		sum := 0.0
-		sa, sw := histograms(2, bins, p)
-		ca, cw := histograms(2, canary, p)
-		for i := range sa {
-			for k := range ca {
-				v, ok := memo[[2]int{i, k}]
-				if !ok {
-					next := append(slices.Clone(past), Block{Stable: sa[i], Canary: ca[k]})
-					v = worstLatency(next, blocks-1, tuning, stable, bins, canary, value)
-					memo[[2]int{i, k}] = v
+	for _, bins := range g.canaries {
+		var values []float64 // of what follows each outcome; they do not depend on the chances
+		for _, p := range g.shares {
+			sa, sw := histograms(g.stable, g.bins, p)
+			ca, cw := histograms(g.canary, bins, p)
+			if values == nil {
+				for i := range sa {
+					for k := range ca {
+						b, next := Block{Stable: sa[i], Canary: ca[k]}, l.clone()
+						g.before(next, b)
+						next.observe(b, math.Inf(1))
+						g.after(next, b)
+						values = append(values, g.worst(next, blocks-1))
+					}
 				}
-				sum += sw[i] * cw[k] * v
 			}
+			sum := 0.0
+			for i, w := range sw {
+				for k, v := range cw {
+					sum += w * v * values[i*len(cw)+k]
+				}
+			}
+			best = max(best, sum)
 		}
-		best = max(best, sum)
 	}
 	return best
+}
+
+// The whole latency family, thresholds and shifts included, is an e-process for
+// canaries that are slower by the margin at most, and its promotion tests are
+// for canaries that are slower by the promotion margin at least: also when after
+// every block all thresholds are chosen again, from that block more than from
+// all before it, and the mixtures restart.
+func TestLatencyIsEProcess(t *testing.T) {
+	const mid = 700
+	bins := []int{mid, mid + 150, mid + 300}
+	tuning := Arm{Units: 1000, Bins: map[int]uint32{mid: 600, mid + 150: 300, mid + 300: 100}}
+	start := newLatencyTest(Defaults(delivery.JudgePolicy{LatencyAdd: 1, PromoteLatencyAdd: 1}), tuning)
+	for i := range start.proofs {
+		start.proofs[i].bounds = nil
+	}
+	shift := func(by ...int) (all [][]int) {
+		for _, k := range by {
+			all = append(all, []int{bins[0] + k, bins[1] + k, bins[2] + k})
+		}
+		return all
+	}
+	restart := func(l *latencyTest, _ Block) {
+		for k := range l.thresholds {
+			l.thresholds[k].against.restart()
+		}
+	}
+	forget := func(l *latencyTest, units float64) { // all but that
+		var w window
+		for i := range w.within {
+			w.within[i] = l.recent.within(i) * units / l.recent.units()
+		}
+		w.units = units
+		l.recent = recent{full: w}
+	}
+	var places map[[2]int]bool
+	retune := func(l *latencyTest, b Block) {
+		restart(l, b)
+		for i := range l.thresholds {
+			l.place(&l.thresholds[i])
+		}
+		for i := range l.proofs {
+			l.placeProof(&l.proofs[i])
+		}
+		forget(l, 1)
+		places[[2]int{l.thresholds[0].bin, l.proofs[2].bin}] = true
+	}
+	asIs := func(*latencyTest, Block) {}
+	lookAhead := func(l *latencyTest, b Block) {
+		forget(l, 1e-9)
+		l.load(b)
+		l.recent.add(b.Stable.Units, &l.scratch[0])
+		retune(l, b)
+	}
+	against := func(l *latencyTest) float64 { return math.Exp(l.evidence()) }
+	passes := func(i int) func(*latencyTest) float64 {
+		return func(l *latencyTest) float64 { return math.Exp(l.proofs[i].promote.evidence()) }
+	}
+	fixed := latencyGame{stable: 2, canary: 2, bins: bins, shares: [][]float64{{.6, .3, .1}, {.1, .1, .8}, {1, 0, 0}}, before: asIs, after: restart}
+	moving := fixed
+	moving.canary, moving.after = 1, retune
+	moving.shares = append(slices.Clone(moving.shares), []float64{0, 1, 0}, []float64{0, .1, .9})
+	for _, c := range []struct {
+		name     string
+		canaries [][]int
+		blocks   int // with moving thresholds
+		value    func(*latencyTest) float64
+	}{
+		{"rollback, within the margin", shift(0, 5), 2, against},
+		{"rollback, now faster by far", shift(-150, 5), 3, against},
+		{"promotion p50, beyond the bound", shift(22, 60), 2, passes(0)},
+		{"promotion p95, beyond the bound", shift(22, 60), 2, passes(1)},
+		{"promotion p99, beyond the bound", shift(22, 200), 2, passes(2)},
+	} {
+		for kind, g := range map[string]latencyGame{"fixed": fixed, "moving": moving} {
+			places = map[[2]int]bool{}
+			g.canaries, g.value = c.canaries, c.value
+			l, blocks := start.clone(), 2
+			if kind == "moving" {
+				forget(l, 1)
+				blocks = c.blocks
+			}
+			e := g.worst(l, blocks)
+			if e > 1+1e-9 {
+				t.Errorf("%s, %s thresholds: an adversary reaches E = %v, want at most 1", c.name, kind, e)
+			}
+			if kind == "moving" && len(places) < 3 {
+				t.Errorf("%s: the thresholds were at %d places, want at least 3", c.name, len(places))
+			}
+			t.Logf("%s, %s thresholds: an adversary reaches E = 1%+.2g (%d places)", c.name, kind, e-1, len(places))
+		}
+	}
+	places = map[[2]int]bool{}
+	for name, g := range map[string]latencyGame{"fixed": fixed, "moving": moving} {
+		g.canaries, g.value = shift(8), against
+		if e := g.worst(start.clone(), 2); e <= 1.001 {
+			t.Errorf("beyond the margin, %s thresholds: E = %v, want more than 1: the test would be blind", name, e)
+		}
+	}
+	// What must not be done: thresholds that know the block they judge.
+	moving.before, moving.canaries, moving.value = lookAhead, shift(0), against
+	l := start.clone()
+	forget(l, 1)
+	if e := moving.worst(l, 2); e <= 1.001 {
+		t.Errorf("with thresholds chosen from the block itself E = %v, want more than 1: the adversary is too weak", e)
+	} else {
+		t.Logf("with thresholds chosen from the block itself E = %.4g", e)
+	}
 }
 
 // slowly finds the minimum by 200 bisections of the sign of the derivative.

@@ -100,8 +100,9 @@ type Judge struct {
 
 // New returns a judge for one rollout under p, whose zero fields are filled.
 // The baseline is stable's counts from before the rollout; it tunes the tests
-// and is never evidence, so it may be empty or old; impossible counts in it are
-// not used. An unusable policy makes a judge whose verdict is Broken and says why.
+// until the rollout's own seconds do, and is never evidence, so it may be empty,
+// old or of a noisy hour; impossible counts in it are not used. An unusable
+// policy makes a judge whose verdict is Broken and says why.
 func New(p delivery.JudgePolicy, baseline Arm) *Judge {
 	p = Defaults(p)
 	j := &Judge{policy: p, last: math.MinInt64, broken: unusable(p)}

@@ -14,11 +14,20 @@ import (
 // in bins, rounded up so that no less than delta is tolerated. Promotion wants
 // P_c(L > x(1+delta1)) < P_b(L > x) proven; there the shift is rounded down so
 // that no less than asked is proven.
+//
+// The thresholds are stable's own recent quantiles. They follow it between
+// blocks, and the evidence multiplies on: a block's e-variable has to be valid
+// only given the past, and a threshold is chosen from the past alone, so the
+// product stays a supermartingale. The nulls therefore read: at every moment
+// the canary is (or, for promotion, is not) less than the margin slower than
+// stable is in the same second, at the quantiles that stable had of late. A
+// canary within the margin at all latencies is within it at any threshold, so
+// no drift that both arms share, however fast, and no choice of thresholds
+// brings evidence against it.
 type latencyTest struct {
 	policy     delivery.JudgePolicy
-	tuning     *[Bins]uint64 // stable's histogram until there are thresholds, then nil
-	tuned      uint64        // units in it
-	thresholds []threshold
+	recent     recent
+	thresholds []threshold // one for each of quantiles, or none until stable is known
 	proofs     []proof
 	scratch    [2][Bins]uint64 // answers up to each bin, of stable and canary
 	stable     [Bins]float64   // judged answers, weighted like seen.weighted
@@ -32,94 +41,88 @@ var (
 	proven    = [...]float64{.5, .95, .99}
 )
 
-// tuningUnits is how many stable units fix the thresholds.
-const tuningUnits = 200
-
-// threshold is the rollback test at one latency.
+// threshold is the rollback test at one quantile of stable.
 type threshold struct {
 	quantile float64
-	bin      int // stable exceeds above its upper edge
-	shift    int // the canary above that of bin+shift
-	stable   rate
+	bin      int  // stable exceeds above its upper edge
+	shift    int  // the canary above that of bin+shift
+	moved    bool // seen was counted at several bins
 	against  mixture
 	seen     seen
 }
 
-// proof is the promotion test at one latency.
+// proof is the promotion test at one quantile of stable. Its threshold is just
+// below the quantile's bin, so that stable's bin itself exceeds it: where most
+// answers take the same time, the share above that time is nothing, and nothing
+// could be proven to be less. A canary just like stable exceeds bin+shift as
+// often as stable does.
 type proof struct {
 	quantile float64
 	bin      int
 	shift    int
-	below    rate // stable above bin
-	beyond   rate // stable above bin+shift: where a canary just like stable would be
 	promote  mixture
 	seen     seen
 	bounds   []slowBound
-	slow     rate // stable above bin+1, for the bounds from above
 }
 
 func newLatencyTest(p delivery.JudgePolicy, baseline Arm) *latencyTest {
-	l := &latencyTest{policy: p, tuning: new([Bins]uint64)}
-	l.tune(baseline)
+	l := &latencyTest{policy: p}
+	l.load(Block{Stable: baseline})
+	l.learn(baseline)
+	if len(l.thresholds) > 0 {
+		l.recent.discount()
+	}
 	return l
 }
 
-// tune adds to the histogram that fixes the thresholds, and fixes them once it is large enough.
-func (l *latencyTest) tune(stable Arm) {
-	for i, n := range stable.Bins {
-		l.tuning[i] += uint64(n)
+// learn adds stable's units of a loaded block to the recent ones, and moves the
+// thresholds after them for the blocks to come.
+func (l *latencyTest) learn(stable Arm) {
+	l.recent.add(stable.Units, &l.scratch[0])
+	if len(l.thresholds) == 0 && l.recent.units() >= tuningUnits {
+		l.begin()
 	}
-	l.tuned += stable.Units
-	if l.tuned < tuningUnits {
-		return
-	}
-	var sum uint64
-	for i, n := range l.tuning {
-		sum += n
-		l.tuning[i] = sum
-	}
-	for _, q := range quantiles {
-		if bin := l.quantileBin(q); len(l.thresholds) == 0 || l.thresholds[len(l.thresholds)-1].bin < bin {
-			l.thresholds = append(l.thresholds, l.newThreshold(q, bin))
+	for i := range l.thresholds {
+		if t := &l.thresholds[i]; l.recent.strayed(t.bin, t.quantile) {
+			l.place(t)
 		}
+	}
+	for i := range l.proofs {
+		if t := &l.proofs[i]; l.recent.strayed(t.bin+1, t.quantile) {
+			l.placeProof(t)
+		}
+	}
+}
+
+// begin chooses the first thresholds.
+func (l *latencyTest) begin() {
+	for _, q := range quantiles {
+		l.thresholds = append(l.thresholds, threshold{quantile: q, against: newMixture(len(multiples))})
+		l.place(&l.thresholds[len(l.thresholds)-1])
 	}
 	for _, q := range proven {
-		l.proofs = append(l.proofs, l.newProof(q, l.quantileBin(q)))
+		l.proofs = append(l.proofs, proof{quantile: q, promote: newMixture(1), bounds: slowBounds()})
+		l.placeProof(&l.proofs[len(l.proofs)-1])
 	}
-	l.tuning = nil
 }
 
-// quantileBin returns the first bin that holds at least the share q of the tuning units.
-func (l *latencyTest) quantileBin(q float64) int {
-	for i, n := range l.tuning {
-		if float64(n) >= q*float64(l.tuned) {
-			return min(i, Bins-2)
+// place puts a threshold at stable's recent quantile. Its evidence goes on.
+func (l *latencyTest) place(t *threshold) {
+	bin := l.recent.quantile(t.quantile)
+	t.moved = t.moved || t.seen.blocks > 0 && bin != t.bin
+	t.bin = bin
+	t.shift = min(int(math.Ceil(margin(bin, l.policy.LatencyRatio, l.policy.LatencyAdd)-1e-9)), Bins-2-bin)
+}
+
+func (l *latencyTest) placeProof(t *proof) {
+	bin := l.recent.quantile(t.quantile) - 1
+	if bin != t.bin {
+		for i := range t.bounds {
+			t.bounds[i].canary = rate{} // its past was at another bin
 		}
 	}
-	return Bins - 2
-}
-
-func (l *latencyTest) newThreshold(q float64, bin int) threshold {
-	return threshold{
-		quantile: q, bin: bin,
-		shift:   min(int(math.Ceil(margin(bin, l.policy.LatencyRatio, l.policy.LatencyAdd)-1e-9)), Bins-2-bin),
-		stable:  l.exceeding(bin),
-		against: newMixture(len(multiples)),
-	}
-}
-
-// newProof sets the threshold just below the quantile's bin, so that stable's
-// bin itself exceeds it: where most answers take the same time, the share above
-// that time is nothing, and nothing could be proven to be less.
-func (l *latencyTest) newProof(q float64, bin int) proof {
-	t := bin - 1
-	shift := min(int(margin(t, l.policy.PromoteLatency, l.policy.PromoteLatencyAdd)+1e-9), Bins-2-t)
-	return proof{
-		quantile: q, bin: t, shift: shift,
-		below: l.exceeding(t), beyond: l.exceeding(t + shift), slow: l.exceeding(bin),
-		promote: newMixture(1),
-		bounds:  slowBounds(),
-	}
+	t.bin = bin
+	t.shift = min(int(margin(bin, l.policy.PromoteLatency, l.policy.PromoteLatencyAdd)+1e-9), Bins-2-bin)
 }
 
 // margin returns the margin in bins at the upper edge of bin: share of it, or
@@ -128,64 +131,47 @@ func margin(bin int, share float64, add time.Duration) float64 {
 	return math.Log1p(max(share, add.Seconds()/Edge(bin))) * invLogGamma
 }
 
-// exceeding predicts stable's share above bin from the tuning units.
-func (l *latencyTest) exceeding(bin int) rate {
-	r := rate{n: 1, x: 0.5}
-	within := uint64(0)
-	if bin >= 0 {
-		within = l.tuning[bin]
-	}
-	r.add(float64(l.tuned), float64(l.tuned-within))
-	return r
-}
-
 func (l *latencyTest) observe(b Block, limit float64) {
-	if l.tuning != nil {
-		l.tune(b.Stable)
-		return
-	}
-	paired := b.Stable.Units > 0 && b.Canary.Units > 0
-	l.load(b, paired)
-	for i := range l.thresholds {
-		t := &l.thresholds[i]
-		p := l.pair(b, t.bin, t.shift)
-		if paired {
-			sb := t.stable.predict()
-			for k, m := range multiples {
-				if sc := timesOdds(sb, m); sc > sb {
-					t.against.win(k, line{1, 0}.logE(p, sb, sc))
-				}
-			}
-			t.against.close()
-			t.seen.add(p)
+	l.load(b)
+	if b.Stable.Units > 0 && b.Canary.Units > 0 && len(l.thresholds) > 0 {
+		l.sum(b)
+		for i := range l.thresholds {
+			l.weigh(&l.thresholds[i], b)
 		}
-		t.stable.add(p.nb, p.xb)
+		for i := range l.proofs {
+			l.prove(&l.proofs[i], b, limit)
+		}
 	}
-	for i := range l.proofs {
-		l.prove(&l.proofs[i], b, paired, limit)
-	}
+	l.learn(b.Stable)
 }
 
-func (l *latencyTest) prove(t *proof, b Block, paired bool, limit float64) {
+func (l *latencyTest) weigh(t *threshold, b Block) {
 	p := l.pair(b, t.bin, t.shift)
-	if paired {
-		if sb, sc := t.below.predict(), t.beyond.predict(); sc < sb {
-			t.promote.win(0, line{1, 0}.logE(p, sb, sc))
+	sb := l.recent.exceeding(t.bin)
+	for k, m := range multiples {
+		if sc := timesOdds(sb, m); sc > sb {
+			t.against.win(k, line{1, 0}.logE(p, sb, sc))
 		}
-		t.promote.close()
-		t.seen.add(p)
-		l.narrow(t, b, limit)
 	}
-	t.below.add(p.nb, p.xb)
-	t.beyond.add(p.nb, l.exceeds(0, b.Stable, t.bin+t.shift))
-	t.slow.add(p.nb, l.exceeds(0, b.Stable, t.bin+1))
+	t.against.close()
+	t.seen.add(p)
+}
+
+func (l *latencyTest) prove(t *proof, b Block, limit float64) {
+	p := l.pair(b, t.bin, t.shift)
+	if sb, sc := l.recent.exceeding(t.bin), l.recent.exceeding(t.bin+t.shift); sc < sb {
+		t.promote.win(0, line{1, 0}.logE(p, sb, sc))
+	}
+	t.promote.close()
+	t.seen.add(p)
+	l.narrow(t, b, limit)
 }
 
 // narrow moves the ends of the interval of a quantile. From above the threshold
 // is that of the rollback test, from below that of the promotion test.
 func (l *latencyTest) narrow(t *proof, b Block, limit float64) {
 	nb, nc := float64(b.Stable.Units), float64(b.Canary.Units)
-	above, below := t.slow.predict(), t.below.predict()
+	above, below := l.recent.exceeding(t.bin+1), l.recent.exceeding(t.bin)
 	up, down := line{1, 0}.ratios(true, nb, nc, above), line{1, 0}.ratios(false, nb, nc, below)
 	for i := range t.bounds {
 		s := &t.bounds[i]
@@ -200,30 +186,28 @@ func (l *latencyTest) narrow(t *proof, b Block, limit float64) {
 	}
 }
 
-// load prepares the counts of a block and adds them to the histograms.
-func (l *latencyTest) load(b Block, paired bool) {
-	clear(l.scratch[0][:])
-	clear(l.scratch[1][:])
+// load prepares the counts of a block: the answers up to each bin.
+func (l *latencyTest) load(b Block) {
+	for arm, bins := range [...]map[int]uint32{b.Stable.Bins, b.Canary.Bins} {
+		within := &l.scratch[arm]
+		clear(within[:])
+		for i, n := range bins {
+			within[i] = uint64(n)
+		}
+		for i := 1; i < Bins; i++ {
+			within[i] += within[i-1]
+		}
+	}
+}
+
+// sum adds the counts of a block of both arms to the histograms for people.
+func (l *latencyTest) sum(b Block) {
+	w := float64(b.Canary.Units) / float64(b.Stable.Units)
 	for i, n := range b.Stable.Bins {
-		l.scratch[0][i] = uint64(n)
+		l.stable[i] += w * float64(n)
 	}
 	for i, n := range b.Canary.Bins {
-		l.scratch[1][i] = uint64(n)
-	}
-	w := 0.0
-	if paired {
-		w = float64(b.Canary.Units) / float64(b.Stable.Units)
-	}
-	var sums [2]uint64
-	for i := range Bins {
-		nb, nc := l.scratch[0][i], l.scratch[1][i]
-		sums[0] += nb
-		sums[1] += nc
-		l.scratch[0][i], l.scratch[1][i] = sums[0], sums[1]
-		if paired {
-			l.stable[i] += w * float64(nb)
-			l.canary[i] += float64(nc)
-		}
+		l.canary[i] += float64(n)
 	}
 }
 
@@ -258,10 +242,10 @@ func (l *latencyTest) evidence() float64 {
 	return logMean(logs[:len(l.thresholds)])
 }
 
-// remaining returns about how many more canary units prove a healthy canary at this quantile.
-func (t *proof) remaining(passAt float64) float64 {
+// remaining returns about how many more canary units prove a healthy canary at a quantile.
+func (l *latencyTest) remaining(t *proof, passAt float64) float64 {
 	nb, nc := t.seen.typical()
-	sb, sc := t.below.predict(), t.beyond.predict()
+	sb, sc := l.recent.exceeding(t.bin), l.recent.exceeding(t.bin+t.shift)
 	growth := 0.0
 	if sc < sb {
 		growth = line{1, 0}.growth(nb, nc, sb, sc)

@@ -18,6 +18,7 @@ type service struct {
 	share   func(second int) float64                  // of the canary; nil is a tenth
 	errors  func(second int) (stable, canary float64) // shares
 	latency func(r *rand.Rand, canary bool) float64   // seconds; nil counts errors only
+	pace    func(second int) float64                  // multiplies the times of both arms; the baseline is second -1
 	next    func(second int) bool                     // the step of the plan changes before this second
 	quiet   bool                                      // no traffic before the rollout
 }
@@ -51,14 +52,18 @@ func poisson(r *rand.Rand, rate float64) uint64 {
 	return n
 }
 
-func (s service) arm(r *rand.Rand, n uint64, p float64, canary bool) Arm {
+func (s service) arm(r *rand.Rand, second int, n uint64, p float64, canary bool) Arm {
 	a := Arm{Units: n, Bad: binomial(r, n, p)}
 	if s.latency == nil {
 		return a
 	}
+	pace := 1.0
+	if s.pace != nil {
+		pace = s.pace(second)
+	}
 	a.Bins = make(map[int]uint32, 128)
 	for range n {
-		a.Bins[Bin(s.latency(r, canary))]++
+		a.Bins[Bin(pace*s.latency(r, canary))]++
 	}
 	return a
 }
@@ -71,8 +76,8 @@ func (s service) block(r *rand.Rand, second int) Block {
 	pb, pc := s.errors(second)
 	return Block{
 		Second: int64(second),
-		Stable: s.arm(r, poisson(r, s.rps*(1-w)), pb, false),
-		Canary: s.arm(r, poisson(r, s.rps*w), pc, true),
+		Stable: s.arm(r, second, poisson(r, s.rps*(1-w)), pb, false),
+		Canary: s.arm(r, second, poisson(r, s.rps*w), pc, true),
 	}
 }
 
@@ -82,7 +87,7 @@ func (s service) baseline(r *rand.Rand) Arm {
 		return Arm{}
 	}
 	pb, _ := s.errors(0)
-	return s.arm(r, poisson(r, s.rps*60), pb, false)
+	return s.arm(r, -1, poisson(r, s.rps*60), pb, false)
 }
 
 // ending is how one simulated rollout went.
@@ -207,6 +212,8 @@ func TestDetection(t *testing.T) {
 		}
 		return .005, .05
 	}}
+	noisy := busy(3)
+	noisy.latency = lognormal(1, 1.5)
 	for _, c := range []struct {
 		name          string
 		s             service
@@ -221,6 +228,7 @@ func TestDetection(t *testing.T) {
 		{"D3: 5 % after 900 s", turns, 10, 960, 910, "error rate"},
 		{"0.5 to 5 %, low traffic", service{rps: 5, errors: constant(.005, .05), quiet: true}, 30, 3600, 600, "error rate"},
 		{"tail 50 % slower", slow(1, 1.5), 30, 200, 30, "latency"},
+		{"tail 50 % slower, noisy baseline", noisy, 30, 200, 30, "latency"},
 		{"all 20 % slower", slow(1.2, 1), 30, 200, 30, "latency"},
 		{"all 50 % slower", slow(1.5, 1), 30, 60, 5, "latency"},
 	} {

@@ -94,9 +94,9 @@ func (j *Judge) weigh(c *delivery.Check, against mixture, proof, failAt float64)
 }
 
 // latencyCheck describes a quantile that promotion needs. Its counts are the
-// units above the rollback threshold of that quantile.
+// units above the rollback threshold of that quantile, wherever it was in their second.
 func (j *Judge) latencyCheck(p *proof) delivery.Check {
-	t := j.latency.nearestThreshold(p.quantile)
+	t := &j.latency.thresholds[slices.Index(quantiles[:], p.quantile)]
 	c := j.thresholdCheck(t)
 	c.Name = quantileName(p.quantile)
 	c.Low, c.High, _ = slower(p.bounds, Edge(p.bin+1))
@@ -119,18 +119,6 @@ func (j *Judge) thresholdCheck(t *threshold) delivery.Check {
 	j.weigh(&c, t.against, 0, families*float64(len(j.latency.thresholds))/j.policy.Alpha)
 	c.Sentence = fmt.Sprintf("%s %s against %s on stable: %s", c.Name, seconds(c.Canary), seconds(c.Stable), over(c, t))
 	return c
-}
-
-// nearestThreshold returns the threshold at q; where many answers take the same
-// time quantiles share one.
-func (l *latencyTest) nearestThreshold(q float64) *threshold {
-	best := &l.thresholds[0]
-	for i := range l.thresholds {
-		if t := &l.thresholds[i]; t.quantile <= q {
-			best = t
-		}
-	}
-	return best
 }
 
 // estimate returns the quantile q of both arms, in seconds; 0 before anything was seen.
@@ -177,7 +165,7 @@ func (j *Judge) sentence(v delivery.Verdict) string {
 	case j.step.nc < leastUnits || j.step.blocks < leastBlocks:
 		return fmt.Sprintf("not enough data: %s to the new release so far in this step", plural(uint64(j.step.nc), "request"))
 	case len(j.latency.proofs) == 0:
-		return fmt.Sprintf("not enough data: latency thresholds need %d requests to stable, %d so far", tuningUnits, j.latency.tuned)
+		return fmt.Sprintf("not enough data: latency thresholds need %d requests to stable, %d so far", tuningUnits, int(j.latency.recent.units()))
 	}
 	found := "no harm found"
 	if v.Evidence >= suspicion {
@@ -199,7 +187,7 @@ func (j *Judge) missing(checks []delivery.Check) string {
 		if i == 0 {
 			more = max(more, j.errors.remaining(c.PassAt))
 		} else {
-			more = max(more, j.latency.proofs[i-1].remaining(c.PassAt))
+			more = max(more, j.latency.remaining(&j.latency.proofs[i-1], c.PassAt))
 		}
 	}
 	verb := "are"

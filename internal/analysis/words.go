@@ -71,11 +71,17 @@ func (j *Judge) delay(low, high float64, known [2]bool) string {
 	return "between " + seconds(-low) + " faster and " + seconds(high) + " slower" + sure
 }
 
-// over says the counts of a threshold test.
+// over says the counts of a threshold test. Once the threshold has followed
+// stable they belong to a quantile and no longer to one latency.
 func over(c delivery.Check, t *threshold) string {
+	beyond, at := seconds(Edge(t.bin+t.shift)), seconds(Edge(t.bin))
+	if t.moved {
+		q := quantileName(t.quantile)
+		beyond = "stable's recent " + q + " and the margin (now " + beyond + ")"
+		at = "that " + q + " itself (now " + at + ")"
+	}
 	return fmt.Sprintf("%s of %s took over %s, against %s of %s over %s",
-		count(c.Bad), count(c.NCanary), seconds(Edge(t.bin+t.shift)),
-		count(c.BadStable), count(c.NStable), seconds(Edge(t.bin)))
+		count(c.Bad), count(c.NCanary), beyond, count(c.BadStable), count(c.NStable), at)
 }
 
 func names(checks []delivery.Check) []string {
