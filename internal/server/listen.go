@@ -98,7 +98,9 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger
 		log.WarnContext(ctx, "requests were cut off: they did not end in time", slog.Any("error", err))
 		err = srv.Close()
 	}
-	<-ended
+	if end := <-ended; !errors.Is(end, http.ErrServerClosed) {
+		err = errors.Join(err, end)
+	}
 	if err != nil {
 		return fmt.Errorf("server: stop: %w", err)
 	}

@@ -87,9 +87,7 @@ func (s *Server) replay(w http.ResponseWriter, r *http.Request, kept []byte) {
 
 // fail answers with the problem of an error, outside a huma handler.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if p, ok := s.explain(r.Context(), err).(*problem); ok {
-		p.write(w)
-	}
+	s.explain(r.Context(), err).write(w)
 }
 
 // fingerprint says which request a key belongs to: the same route with the same body.

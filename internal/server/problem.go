@@ -154,7 +154,7 @@ func (p *problem) write(w http.ResponseWriter) {
 
 // explain turns an error of the floors below into a problem. Only what nobody
 // outside can mend is logged.
-func (s *Server) explain(ctx context.Context, err error) error {
+func (s *Server) explain(ctx context.Context, err error) *problem {
 	if p, ok := errors.AsType[*problem](err); ok {
 		return p
 	}

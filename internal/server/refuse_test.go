@@ -217,9 +217,8 @@ func TestExpected(t *testing.T) {
 // What goes wrong inside is not told to the outside.
 func TestInternalErrorsKeepTheirSecrets(t *testing.T) {
 	h := build(t).shop()
-	err := h.server.explain(t.Context(), fmt.Errorf("secret path /root/x"))
-	p, ok := err.(*problem)
-	if !ok || p.Code != codeInternal || strings.Contains(p.Detail+p.Hint, "secret") {
-		t.Errorf("explain = %+v, want an internal problem without the text", err)
+	p := h.server.explain(t.Context(), fmt.Errorf("secret path /srv/x"))
+	if p.Code != codeInternal || strings.Contains(p.Detail+p.Hint, "secret") {
+		t.Errorf("explain = %+v, want an internal problem without the text", p)
 	}
 }

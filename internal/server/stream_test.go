@@ -38,7 +38,7 @@ func (h *house) listen(ctx context.Context, path string, header map[string]strin
 	for name, value := range header {
 		req.Header.Set(name, value)
 	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := http.DefaultTransport.RoundTrip(req) //nolint:bodyclose // the caller closes it
 	if err != nil {
 		return nil, err
 	}
