@@ -184,13 +184,18 @@ func (p Project) EnvironmentNames() []string {
 }
 
 // With returns s changed as o asks. Another kind keeps what all kinds share and
-// drops the steps of the old one; a canary without steps takes first to last.
+// drops the steps of the old one; steps alone ask for a canary, and a canary
+// without any takes the usual ones.
 func (s Strategy) With(o *Override) Strategy {
 	if o == nil {
 		return s
 	}
-	if o.Kind != "" && o.Kind != s.Kind {
-		s.Kind, s.Steps, s.Test = o.Kind, nil, nil
+	kind := o.Kind
+	if kind == "" && len(o.Steps) > 0 {
+		kind = Canary
+	}
+	if kind != "" && kind != s.Kind {
+		s.Kind, s.Steps, s.Test = kind, nil, nil
 		s.MaxSurge, s.MaxUnavailable = 1, 0
 	}
 	if len(o.Steps) > 0 {
