@@ -227,7 +227,7 @@ func (l *Loop) LiftHold(ctx context.Context, q Lift) ([]delivery.Hold, error) {
 
 // stamp is the time that goes into the store: UTC, without a monotonic part,
 // and no finer than the store keeps it.
-func stamp() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+func stamp() time.Time { return time.Now().UTC().Truncate(grain) }
 
 // worldIn is what promotion decides on, read inside a transaction.
 func (l *Loop) worldIn(ctx context.Context, tx *store.Tx, p delivery.Project) (promotion.World, error) {

@@ -20,6 +20,10 @@ import (
 // Sweep is how often the world is looked at when nothing rings.
 const Sweep = time.Second
 
+// grain is how fine the store keeps time: a moment has come once the clock is
+// past it by that much.
+const grain = time.Microsecond
+
 // Deps is all that the loop works with.
 type Deps struct {
 	Store     *store.Store
@@ -102,7 +106,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		case !next.IsZero() && next.Before(wake):
 			wake = next
 		}
-		alarm := time.NewTimer(max(time.Until(wake), 0))
+		alarm := time.NewTimer(max(time.Until(wake.Add(grain)), 0))
 		select {
 		case <-ctx.Done():
 			alarm.Stop()

@@ -40,17 +40,29 @@ type world struct {
 	rate     map[string]float64 // route -> requests per second
 
 	instances map[workload.ID]*simInstance
+	ports     int // given so far
 	bell      chan struct{}
 
 	table    traffic.Table
 	deaf     bool // the data plane does not answer
 	forgets  bool // the next acknowledgement is lost
 	changes  map[string]time.Time
+	seen     map[string]bool // endpoints that were healthy when the loop last looked
+	whole    map[delivery.ReleaseID]bool
 	blocks   []traffic.Block
+	served   int64 // second up to which callers were answered
 	acks     int
 	stops    []workload.ID
 	violated []string
 	rng      uint64
+	upset    time.Time     // when an instance was last made to exit
+	grace    time.Duration // that a stop takes
+	check    func(was, is traffic.Table)
+
+	dead  bool // the control plane: nothing of it has an effect any more
+	left  int  // boundaries until it dies; 0: it does not
+	kill  func()
+	lives int
 }
 
 type simInstance struct {
@@ -58,13 +70,33 @@ type simInstance struct {
 	started  time.Time
 	restarts int
 	port     int
+	stopping bool
 	stopped  bool
+	again    *workload.Spec // ensured while it was stopping
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{
-		t: t, versions: map[string]behaviour{}, rate: map[string]float64{}, instances: map[workload.ID]*simInstance{},
-		bell: make(chan struct{}, 1), changes: map[string]time.Time{}, rng: 1,
+	w := &world{
+		t: t, versions: map[string]behaviour{}, rate: map[string]float64{}, instances: map[workload.ID]*simInstance{}, seen: map[string]bool{},
+		whole: map[delivery.ReleaseID]bool{}, bell: make(chan struct{}, 1), changes: map[string]time.Time{}, rng: 1, kill: func() {},
+	}
+	go w.live(t.Context())
+	return w
+}
+
+// live lets callers ask in every second of the world.
+func (w *world) live(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		w.mu.Lock()
+		w.serve(time.Now().Unix() - 1)
+		w.mu.Unlock()
 	}
 }
 
@@ -75,6 +107,33 @@ func (w *world) ring() {
 	}
 }
 
+func (w *world) violate(format string, args ...any) {
+	w.violated = append(w.violated, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
+}
+
+var errDead = errors.New("the control plane is dead")
+
+// boundary is a place where the control plane may die. Its caller holds mu.
+func (w *world) boundary() error {
+	if !w.dead && w.left > 0 {
+		if w.left--; w.left == 0 {
+			w.dead = true
+			w.kill()
+		}
+	}
+	if w.dead {
+		return errDead
+	}
+	return nil
+}
+
+// wrote is the boundary after a write.
+func (w *world) wrote(string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_ = w.boundary() // it is written all the same
+}
+
 // simWorkload is a workload driver over the simulated world.
 type simWorkload struct{ w *world }
 
@@ -82,39 +141,96 @@ func (d simWorkload) Ensure(_ context.Context, s workload.Spec) error {
 	w := d.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if i := w.instances[s.ID]; i != nil && !i.stopped {
-		return nil
+	if err := w.boundary(); err != nil {
+		return err
 	}
-	w.instances[s.ID] = &simInstance{spec: s, started: time.Now(), port: 10000 + len(w.instances)}
-	w.ring()
-	return nil
+	switch i := w.instances[s.ID]; {
+	case i == nil || i.stopped:
+		w.run(s)
+	case i.stopping:
+		i.again = &s
+	}
+	return w.boundary()
 }
 
-func (d simWorkload) Stop(_ context.Context, id workload.ID) error {
+// run starts an instance. Its caller holds mu.
+func (w *world) run(s workload.Spec) {
+	w.ports++
+	w.instances[s.ID] = &simInstance{spec: s, started: time.Now(), port: 10000 + w.ports}
+	w.ring()
+}
+
+func (d simWorkload) Stop(ctx context.Context, id workload.ID) error {
 	w := d.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if err := w.boundary(); err != nil {
+		return err
+	}
+	i := w.instances[id]
+	if i == nil || i.stopped {
+		return nil
+	}
 	for _, r := range w.table.Routes {
 		for _, p := range r.Pools {
 			for _, e := range p.Endpoints {
 				if e.ID == string(id) {
-					w.violated = append(w.violated, fmt.Sprintf("%s was stopped while the data plane routes to it", id))
+					w.violate("%s was stopped while the data plane routes to it", id)
 				}
 			}
 		}
 	}
-	if i := w.instances[id]; i != nil && !i.stopped {
-		i.stopped = true
+	if !i.stopping {
+		i.stopping = true
 		w.stops = append(w.stops, id)
+		time.AfterFunc(w.grace, func() { w.gone(i) })
+	}
+	w.mu.Unlock()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for ctx.Err() == nil && !w.isGone(i) {
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+	w.mu.Lock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return w.boundary()
+}
+
+func (w *world) gone(i *simInstance) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	i.stopped = true
+	if i.again != nil {
+		w.run(*i.again)
 	}
 	w.ring()
-	return nil
+}
+
+func (w *world) isGone(i *simInstance) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return i.stopped
+}
+
+// exit makes an instance end by itself; it is started again at once.
+func (w *world) exit(i *simInstance) {
+	i.started, w.upset = time.Now(), time.Now()
+	i.restarts++
+	w.ring()
 }
 
 func (d simWorkload) List(context.Context) ([]workload.Status, error) {
 	w := d.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.dead {
+		return nil, errDead
+	}
 	var out []workload.Status
 	for _, i := range w.instances {
 		b := w.versions[i.spec.Version]
@@ -123,6 +239,8 @@ func (d simWorkload) List(context.Context) ([]workload.Status, error) {
 		switch {
 		case i.stopped:
 			s.Phase = workload.Stopped
+		case i.stopping:
+			s.Phase = workload.Stopping
 		case b.crash:
 			s.Phase, s.Restarts, s.LastExit = workload.Backoff, int(up/time.Second), "exit status 1"
 			s.Tail = []string{"no such table: orders"}
@@ -152,11 +270,18 @@ func (d simTraffic) Apply(_ context.Context, t traffic.Table) error {
 	w := d.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if err := w.boundary(); err != nil {
+		return err
+	}
 	if w.deaf {
 		return errDeaf
 	}
-	if t.Generation < w.table.Generation {
+	if t.Generation <= w.table.Generation {
+		w.violate("table %d came after table %d", t.Generation, w.table.Generation)
 		return delivery.ErrConflict
+	}
+	if w.check != nil {
+		w.check(w.table, t)
 	}
 	for _, r := range t.Routes {
 		for _, old := range w.table.Routes {
@@ -171,16 +296,20 @@ func (d simTraffic) Apply(_ context.Context, t traffic.Table) error {
 		w.forgets = false
 		return errDeaf
 	}
-	return nil
+	return w.boundary()
 }
 
 func (d simTraffic) State(context.Context) (traffic.State, error) {
 	w := d.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.dead {
+		return traffic.State{}, errDead
+	}
 	if w.deaf {
 		return traffic.State{}, errDeaf
 	}
+	clear(w.seen)
 	s := traffic.State{Generation: w.table.Generation, PID: 1}
 	for _, r := range w.table.Routes {
 		rs := traffic.RouteState{Name: r.Name, Gen: r.Gen, Preview: r.Preview}
@@ -191,6 +320,7 @@ func (d simTraffic) State(context.Context) (traffic.State, error) {
 				ok := w.serves(e.ID)
 				if ok {
 					ps.Healthy++
+					w.seen[e.ID] = true
 				}
 				ps.Endpoints = append(ps.Endpoints, traffic.EndpointState{ID: e.ID, Addr: e.Addr, Healthy: ok})
 			}
@@ -206,52 +336,48 @@ func (d simTraffic) State(context.Context) (traffic.State, error) {
 
 func (w *world) serves(id string) bool {
 	i := w.instances[workload.ID(id)]
-	if i == nil || i.stopped {
+	if i == nil || i.stopped || i.stopping {
 		return false
 	}
 	b := w.versions[i.spec.Version]
 	return !b.crash && !b.never && time.Since(i.started) >= b.start
 }
 
-// Watch makes the requests of each second that has passed and pushes them.
+// Watch pushes what was counted.
 func (d simTraffic) Watch(ctx context.Context, since int64, frame func(traffic.Frame)) error {
 	w := d.w
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
-	w.mu.Lock()
-	var old []traffic.Block
-	for _, b := range w.blocks {
-		if b.Second >= since {
-			old = append(old, b)
-		}
-	}
-	w.mu.Unlock()
-	frame(traffic.Frame{At: time.Now(), Boot: "sim", Blocks: old})
+	sent := since - 1
 	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
 		w.mu.Lock()
 		if w.deaf {
 			w.mu.Unlock()
 			return errDeaf
 		}
-		fresh := w.serve(time.Now().Unix() - 1)
+		var fresh []traffic.Block
+		for _, b := range w.blocks {
+			if b.Second > sent {
+				fresh = append(fresh, b)
+			}
+		}
+		upto := w.served
 		w.mu.Unlock()
-		frame(traffic.Frame{At: time.Now(), Boot: "sim", Blocks: fresh})
+		if upto > sent || len(fresh) > 0 {
+			frame(traffic.Frame{At: time.Now(), Boot: "sim", Blocks: fresh})
+			sent = upto
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
 	}
 }
 
-// serve answers the requests of one second by the table in force, once.
-func (w *world) serve(second int64) []traffic.Block {
-	var out []traffic.Block
-	for _, b := range w.blocks {
-		if b.Second >= second {
-			return nil
-		}
-	}
+// serve answers the requests of one second by the table in force.
+func (w *world) serve(second int64) {
+	w.served = second
 	for _, r := range w.table.Routes {
 		rate := w.rate[r.Name]
 		at := w.changes[r.Name].Unix()
@@ -262,6 +388,13 @@ func (w *world) serve(second int64) []traffic.Block {
 					n++
 				}
 			}
+			up := w.poolServes(p)
+			if p.Weight == delivery.Full && up {
+				w.whole[p.Release] = true
+			}
+			if p.Weight > 0 && !up && time.Since(w.upset) > 15*time.Second {
+				w.violate("%s has %s of %s and nobody serves", p.Version, p.Weight, r.Name)
+			}
 			if n == 0 {
 				continue
 			}
@@ -270,18 +403,19 @@ func (w *world) serve(second int64) []traffic.Block {
 			for range n {
 				slower := max(beh.slower, 1)
 				b.Bins[analysis.Bin((0.004+0.01*w.roll()*w.roll())*slower)]++
-				if w.roll() < beh.fail || !w.poolServes(p) {
+				if w.roll() < beh.fail || !up {
 					b.UnitsBad++
 					b.Server++
 				} else {
 					b.OK++
 				}
 			}
-			out = append(out, b)
+			w.blocks = append(w.blocks, b)
 		}
 	}
-	w.blocks = append(w.blocks, out...)
-	return out
+	for len(w.blocks) > 0 && w.blocks[0].Second < second-900 {
+		w.blocks = w.blocks[1:]
+	}
 }
 
 func (w *world) poolServes(p traffic.Pool) bool {
@@ -335,8 +469,13 @@ func begin(t *testing.T, w *world, dir string) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{w: w, dir: dir, Loop: New(Deps{Store: st, Workload: simWorkload{w}, Traffic: traffic.New(simTraffic{w}), Artifacts: bundles, Log: slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelError}))})}
+	h := &house{w: w, dir: dir, Loop: New(Deps{Store: st, Workload: simWorkload{w}, Traffic: traffic.New(simTraffic{w}), Artifacts: bundles, Log: slog.New(slog.NewTextHandler(simLog{w}, &slog.HandlerOptions{Level: slog.LevelError}))})}
 	ctx, cancel := context.WithCancel(t.Context())
+	w.mu.Lock()
+	w.dead, w.left, w.kill = false, 0, cancel
+	w.lives++
+	w.mu.Unlock()
+	h.kept = w.wrote
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -353,6 +492,22 @@ func begin(t *testing.T, w *world, dir string) *house {
 	})
 	t.Cleanup(h.stop)
 	return h
+}
+
+// simLog takes what a loop complains of. A table that does not add up, or a
+// move that the store refuses, is a fault of the loop.
+type simLog struct{ w *world }
+
+func (l simLog) Write(p []byte) (int, error) {
+	line := strings.TrimSpace(string(p))
+	for _, ours := range []string{"adds up", "no endpoint", "is already an endpoint", "has the address", "never becomes", "is there twice", "panic"} {
+		if strings.Contains(line, ours) {
+			l.w.mu.Lock()
+			l.w.violate("%s", line)
+			l.w.mu.Unlock()
+		}
+	}
+	return len(p), nil
 }
 
 type testLog struct{ t *testing.T }
