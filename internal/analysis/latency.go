@@ -23,7 +23,7 @@ import (
 // stable is in the same second, at the quantiles that stable had of late. A
 // canary within the margin at all latencies is within it at any threshold, so
 // no drift that both arms share, however fast, and no choice of thresholds
-// brings evidence against it.
+// makes evidence against it grow in expectation.
 type latencyTest struct {
 	policy     delivery.JudgePolicy
 	recent     recent
