@@ -140,7 +140,7 @@ func TestHeartbeat(t *testing.T) {
 func TestSlowReaderIsDropped(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		err := b.store.Write(b.t.Context(), func(tx *store.Tx) error {
-			for range 1000 {
+			for range 200 {
 				if _, err := tx.Append(delivery.Event{At: time.Now(), Kind: delivery.EventServer, Text: strings.Repeat("x", 100)}); err != nil {
 					return err
 				}
