@@ -28,7 +28,7 @@ type Env struct {
 func Main(ctx context.Context, e Env) int {
 	s := &session{Env: e}
 	s.look = lookOf(e)
-	root := s.root()
+	root := s.root() //nolint:contextcheck // cobra hands ctx to each command, by ExecuteContext
 	root.SetArgs(e.Args)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !s.began {

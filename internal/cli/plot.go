@@ -32,8 +32,9 @@ const (
 	gutter    = 10 // columns left of the plot
 	widest    = 4  // columns of a second
 	roomy     = 60 // columns that a short rollout is drawn in
-	near      = 6  // columns that a label may be moved to the right
-	trailing  = 5  // seconds that a value sums over at least, so that single requests do not make spikes
+	finest    = 0.001
+	near      = 6 // columns that a label may be moved to the right
+	trailing  = 5 // seconds that a value sums over at least, so that single requests do not make spikes
 )
 
 // chartOf draws the points of one rollout into as many parts as there are
@@ -120,10 +121,10 @@ func (c chart) step() float64 {
 	power := math.Pow(10, math.Floor(math.Log10(rough)))
 	for _, m := range []float64{1, 2, 5} {
 		if m*power >= rough*(1-1e-9) {
-			return m * power
+			return max(finest, m*power)
 		}
 	}
-	return 10 * power
+	return max(finest, 10*power)
 }
 
 func known(v float64) float64 {

@@ -54,11 +54,11 @@ func (s *session) release() *cobra.Command {
 
 // afterRelease is the command that most often follows.
 func afterRelease(lifted []delivery.Hold) string {
-	for _, h := range lifted {
-		if h.Kind == delivery.Quarantine {
-			return "slipway deploy " + h.Service + " " + shell(h.Version)
-		}
-		return "slipway why " + h.Service + " --env " + h.Env
+	switch {
+	case len(lifted) == 0:
+		return ""
+	case lifted[0].Kind == delivery.Quarantine:
+		return "slipway deploy " + lifted[0].Service + " " + shell(lifted[0].Version)
 	}
-	return ""
+	return "slipway why " + lifted[0].Service + " --env " + lifted[0].Env
 }

@@ -23,8 +23,18 @@ func columns(text string) int {
 // wide lists the ranges of Unicode that take two columns (East Asian Width W
 // and F), as far as they are met in names and in our own glyphs.
 var wide = [][2]rune{
-	{0x1100, 0x115f}, {0x23e9, 0x23ec}, {0x26d4, 0x26d4}, {0x2e80, 0x303e}, {0x3041, 0xa4cf}, {0xac00, 0xd7a3},
-	{0xf900, 0xfaff}, {0xfe30, 0xfe6f}, {0xff00, 0xff60}, {0xffe0, 0xffe6}, {0x1f300, 0x1faff}, {0x20000, 0x3fffd},
+	{0x1100, 0x115f},
+	{0x23e9, 0x23ec},
+	{0x26d4, 0x26d4},
+	{0x2e80, 0x303e},
+	{0x3041, 0xa4cf},
+	{0xac00, 0xd7a3},
+	{0xf900, 0xfaff},
+	{0xfe30, 0xfe6f},
+	{0xff00, 0xff60},
+	{0xffe0, 0xffe6},
+	{0x1f300, 0x1faff},
+	{0x20000, 0x3fffd},
 }
 
 func cells(r rune) int {
@@ -90,14 +100,15 @@ func grid(indent string, rows [][]string) string {
 	}
 	var b strings.Builder
 	for _, row := range rows {
-		line := indent
+		var line strings.Builder
+		line.WriteString(indent)
 		for i, cell := range row {
 			if i < len(row)-1 {
 				cell = pad(cell, widths[i]) + "  "
 			}
-			line += cell
+			line.WriteString(cell)
 		}
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
 	return b.String()
 }

@@ -182,7 +182,7 @@ func (s *session) arrivals(ctx context.Context, api *client.Client, p delivery.P
 			s.talk(fmt.Sprintf("  %s %s %s runs in %s   %s\n", s.look.good("✔"), m.Service, m.Version, strings.Join(f.path(), ", "), s.look.faint(span(f.took(end.rollout)))))
 		case exitWaiting:
 			s.talk(f.waits(end))
-		default:
+		case exitFailed, exitUsage, exitRolledBack, exitTimeout, exitBlocked, exitInterrupted:
 			s.talk(fmt.Sprintf("  %s %s %s does not run in %s\n", s.look.bad("✖"), m.Service, m.Version, end.env) + f.epilogue(end))
 			worst = end.code
 		}

@@ -95,14 +95,6 @@ func clock(t, now time.Time) string {
 	return t.Format(time.DateOnly)
 }
 
-// ago says how long something has been so.
-func ago(t, now time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return span(max(0, now.Sub(t)).Truncate(time.Second))
-}
-
 // shell quotes a word for a command line that people copy.
 func shell(word string) string {
 	plain := func(r rune) bool {

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"slipway": main})
+}
+
+// The scripts are the specification of the command line: what is typed, what is
+// printed, what the program ends with. Those that begin with up- start both
+// processes, each with ports and a state folder of its own.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:   filepath.Join("testdata", "script"),
+		Setup: prepare,
+	})
+}
+
+// prepare gives a script its own state folder and free ports, and sees to it
+// that what it starts is stopped.
+func prepare(env *testscript.Env) error {
+	ports, err := freePorts(3)
+	if err != nil {
+		return err
+	}
+	state := filepath.Join(env.WorkDir, "state")
+	env.Setenv("HOME", env.WorkDir)
+	env.Setenv("USER", "ann")
+	env.Setenv("SLIPWAY_HOME", state)
+	env.Setenv("API", ports[0])
+	env.Setenv("DEV", ports[1])
+	env.Setenv("PROD", ports[2])
+	env.Setenv("NO_COLOR", "1")
+	env.Defer(func() { stop(env, state) })
+	return nil
+}
+
+// stop ends both processes and every instance of a state folder.
+func stop(env *testscript.Env, state string) {
+	if _, err := os.Stat(state); err != nil {
+		return // nothing was started
+	}
+	if out, err := exec.Command("slipway", "down", "--state", state).CombinedOutput(); err != nil {
+		env.T().Log(fmt.Sprintf("down: %v\n%s", err, out))
+		for _, part := range []string{"server", "proxy"} {
+			if log, err := os.ReadFile(filepath.Join(state, part+".log")); err == nil {
+				env.T().Log(part + ".log:\n" + string(log))
+			}
+		}
+		env.T().Fatal("what the script started could not be stopped")
+	}
+}
+
+// freePorts returns addresses that nobody listens on right now.
+func freePorts(n int) ([]string, error) {
+	var out []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = l.Close() }() // all at the end, so that no two are the same
+		out = append(out, l.Addr().String())
+	}
+	return out, nil
+}
