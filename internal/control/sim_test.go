@@ -40,7 +40,8 @@ type world struct {
 	rate     map[string]float64 // route -> requests per second
 
 	instances map[workload.ID]*simInstance
-	ports     int // given so far
+	ports     int  // given so far
+	mute      bool // the bell does not ring
 	bell      chan struct{}
 
 	table    traffic.Table
@@ -100,7 +101,16 @@ func (w *world) live(ctx context.Context) {
 	}
 }
 
+// of is how a version behaves; another configuration behaves as the code does.
+func (w *world) of(version string) behaviour {
+	code, _, _ := strings.Cut(version, "+")
+	return w.versions[code]
+}
+
 func (w *world) ring() {
+	if w.mute {
+		return
+	}
 	select {
 	case w.bell <- struct{}{}:
 	default:
@@ -233,7 +243,7 @@ func (d simWorkload) List(context.Context) ([]workload.Status, error) {
 	}
 	var out []workload.Status
 	for _, i := range w.instances {
-		b := w.versions[i.spec.Version]
+		b := w.of(i.spec.Version)
 		s := workload.Status{Spec: i.spec, Phase: workload.Starting, Addr: fmt.Sprintf("127.0.0.1:%d", i.port), Started: i.started, PID: i.port, Restarts: i.restarts}
 		up := time.Since(i.started)
 		switch {
@@ -339,7 +349,7 @@ func (w *world) serves(id string) bool {
 	if i == nil || i.stopped || i.stopping {
 		return false
 	}
-	b := w.versions[i.spec.Version]
+	b := w.of(i.spec.Version)
 	return !b.crash && !b.never && time.Since(i.started) >= b.start
 }
 
@@ -399,7 +409,7 @@ func (w *world) serve(second int64) {
 				continue
 			}
 			b := traffic.Block{Route: r.Name, Release: p.Release, Second: second, Gen: r.Gen, Mixed: at == second || at == second+1, Requests: n, Units: n, Bins: map[int]uint32{}}
-			beh := w.versions[p.Version]
+			beh := w.of(p.Version)
 			for range n {
 				slower := max(beh.slower, 1)
 				b.Bins[analysis.Bin((0.004+0.01*w.roll()*w.roll())*slower)]++

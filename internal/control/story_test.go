@@ -389,7 +389,7 @@ func dark(r delivery.Rollout) bool {
 // capacity. When the stable release has nobody left, it takes what there is.
 func (s *tale) checkWeight(r delivery.Rollout, before, is traffic.Route) {
 	weight, old := poolOf(is, r.To), poolOf(before, r.To)
-	if r.From == r.To || weight.Weight <= old.Weight {
+	if r.From == r.To || weight.Weight <= old.Weight || time.Since(s.w.upset) < 15*time.Second {
 		return
 	}
 	if r.From != "" && len(poolOf(is, r.From).Endpoints) == 0 {
@@ -484,6 +484,6 @@ func (s *tale) look() tally {
 // find out: step by step, proven each time, by enough requests.
 func (s *tale) mustNotPass(r delivery.Rollout) bool {
 	proven := slices.ContainsFunc(r.Plan.Steps, func(st delivery.Step) bool { return st.Proven })
-	return proven && r.From != "" && r.From != r.To && s.w.versions[r.Version].fail > 0.1 && s.w.versions[r.Was].fail < 0.1 &&
+	return proven && r.From != "" && r.From != r.To && s.w.of(r.Version).fail > 0.1 && s.w.of(r.Was).fail < 0.1 &&
 		s.w.rate[routeName(r.Env, r.Service)] >= 50 && !s.leapt[r.Change] && s.w.upset.Before(r.Started)
 }
