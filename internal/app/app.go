@@ -106,13 +106,24 @@ func (a *App) listen(o cli.ServerOptions, bundles *artifact.Store) error {
 		return err
 	}
 	a.handler = server.New(server.Deps{
-		Loop: a.Loop, Store: a.Store, Artifacts: bundles, Workload: a.drivers.workload, Log: a.log, Token: token, Version: Version, Addr: a.listener.Addr().String(),
+		Loop: a.Loop, Store: a.Store, Artifacts: bundles, Workload: a.drivers.workload, Log: a.log, Token: token, Version: Version, Addr: reached(addr, a.listener.Addr()),
 	})
 	scheme := "http"
 	if o.TLSCert != "" {
 		scheme = "https"
 	}
 	return a.files.announce(scheme + "://" + a.listener.Addr().String())
+}
+
+// reached is the address people use: the host they were told, and the port that
+// was really opened.
+func reached(told string, opened net.Addr) string {
+	host, _, err := net.SplitHostPort(told)
+	_, port, errOpened := net.SplitHostPort(opened.String())
+	if err != nil || errOpened != nil || host == "" {
+		return opened.String()
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // Run lives until ctx ends.
