@@ -35,15 +35,15 @@ check: gen lint test ## what a change must pass: generated files, lint, tests
 lint: ## run the linters pinned in tools/go.mod
 	go tool -modfile=tools/go.mod golangci-lint run
 
-gen: ## write generated files anew (the JSON Schema of slipway.yaml, golden files)
-	go test -count=1 ./internal/manifest -update
+gen: ## write generated files anew (JSON Schema, OpenAPI document, golden files)
+	go test -count=1 ./internal/manifest ./internal/server ./internal/cli -update
 
 sim: ## check the properties of the rules 100,000 times and the simulation with many seeds (about an hour)
 	go test -count=1 -timeout 2h $(sim_packages) -rapid.checks=100000
 	SLIPWAY_SEEDS=20000 go test -count=1 -timeout 2h ./internal/control/...
 
 soak: ## 1,000 deploys under load
-	SLIPWAY_DEPLOYS=1000 go test -count=1 -timeout 3h -v -run Deploys ./internal/app/...
+	SLIPWAY_DEPLOYS=1000 go test -count=1 -timeout 3h -v -run Deploys ./internal/control/
 
 bench: ## measure, with every figure as a ratio within one run
 	go test -count=1 -timeout 1h -run '^$$' -bench . ./...
