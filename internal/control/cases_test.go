@@ -27,7 +27,7 @@ func scene(t *testing.T, p delivery.Project, f func(t *testing.T, w *world, h *h
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		for _, v := range []string{"v1", "v2", "v3", "v4"} {
-			w.versions[v] = behaviour{start: time.Second, fail: 0.002}
+			w.behave(v, behaviour{start: time.Second, fail: 0.002})
 		}
 		for _, env := range p.EnvironmentNames() {
 			w.rate[routeName(env, "api")] = 200
@@ -65,6 +65,20 @@ func (h *house) want(t *testing.T, id delivery.RolloutID, s delivery.State) {
 	}
 }
 
+// behave says how a version behaves from now on.
+func (w *world) behave(version string, b behaviour) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.versions[version] = b
+}
+
+// route is the first route in force.
+func (w *world) route() traffic.Route {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.table.Routes[0]
+}
+
 // runs counts the instances of a version.
 func (w *world) runs(version string) int {
 	w.mu.Lock()
@@ -87,7 +101,7 @@ func (h *house) ask(t *testing.T, verb delivery.AskVerb, c delivery.ChangeID) {
 
 func TestCase05_SlowOlderDeployNeverTakesOver(t *testing.T) {
 	scene(t, project("prod"), func(t *testing.T, w *world, h *house) {
-		w.versions["v2"] = behaviour{start: 25 * time.Second, fail: 0.002}
+		w.behave("v2", behaviour{start: 25 * time.Second, fail: 0.002})
 		old := h.deploy("v2").Rollouts[0].ID
 		time.Sleep(2 * time.Second)
 		h.deploy("v3")
@@ -214,13 +228,13 @@ func TestCase20_AbortLeavesNoRouteBehind(t *testing.T) {
 	scene(t, p, func(t *testing.T, w *world, h *house) {
 		s := h.deploy("v2")
 		time.Sleep(10 * time.Second)
-		if w.table.Routes[0].Preview != s.Release.ID {
-			t.Fatalf("preview is %q, want %s", w.table.Routes[0].Preview, s.Release.ID)
+		if r := w.route(); r.Preview != s.Release.ID {
+			t.Fatalf("preview is %q, want %s", r.Preview, s.Release.ID)
 		}
 		h.ask(t, delivery.AskAbort, s.Change.ID)
 		time.Sleep(30 * time.Second)
 		h.want(t, s.Rollouts[0].ID, delivery.Reverted)
-		r := w.table.Routes[0]
+		r := w.route()
 		if r.Preview != "" || len(poolOf(r, s.Release.ID).Endpoints) > 0 || poolOf(r, s.Release.ID).Weight != 0 || w.runs("v2") != 0 {
 			t.Errorf("the route is %+v, %d of v2 run; want nothing of it left", r, w.runs("v2"))
 		}
@@ -268,9 +282,7 @@ func TestCase25_AnOldReleaseThatFailsRollsNothingBack(t *testing.T) {
 		s := h.deploy("v2")
 		time.Sleep(5 * time.Minute)
 		h.want(t, s.Rollouts[0].ID, delivery.Done)
-		w.mu.Lock()
-		w.versions["v2"] = behaviour{start: time.Second, fail: 0.5}
-		w.mu.Unlock()
+		w.behave("v2", behaviour{start: time.Second, fail: 0.5})
 		time.Sleep(20 * time.Minute)
 		h.want(t, s.Rollouts[0].ID, delivery.Done)
 		if all, err := h.d.Store.Rollouts(t.Context(), store.RolloutQuery{}); err != nil || len(all) != 2 || h.stable("prod") != "v2" {
@@ -371,7 +383,7 @@ func TestCase38_TheSweepFindsWhatNoBellTold(t *testing.T) {
 
 func TestCase40_ANewServerGoesOnWithTheOldDeadline(t *testing.T) {
 	scene(t, project("prod"), func(t *testing.T, w *world, h *house) {
-		w.versions["v2"] = behaviour{never: true}
+		w.behave("v2", behaviour{never: true})
 		s := h.deploy("v2")
 		for range 3 {
 			time.Sleep(9 * time.Second)
@@ -475,8 +487,12 @@ func TestCase42_AnUnknownStateFailsClearly(t *testing.T) {
 		if err != nil || !slices.ContainsFunc(b.Trouble, func(s string) bool { return strings.Contains(s, "pondering") }) {
 			t.Errorf("trouble = %q, %v; want the state that is not known", b.Trouble, err)
 		}
-		if h.stable("prod") != "v1" || !w.poolServes(w.table.Routes[0].Pools[len(w.table.Routes[0].Pools)-1]) {
-			t.Error("v1 does not serve any more")
+		last := w.route().Pools[len(w.route().Pools)-1]
+		w.mu.Lock()
+		serves := w.poolServes(last)
+		w.mu.Unlock()
+		if h.stable("prod") != "v1" || last.Version != "v1" || !serves {
+			t.Errorf("stable is %s, and the last pool is of %s and serves: %t; want v1", h.stable("prod"), last.Version, serves)
 		}
 		h.stop()
 	})
@@ -487,7 +503,7 @@ func TestCase56_ARestartDuringARolloutIsNoDowntime(t *testing.T) {
 		s.Kind, s.Steps, s.MaxSurge, s.MaxUnavailable = delivery.Rolling, nil, 1, 1
 	})
 	scene(t, p, func(t *testing.T, w *world, h *house) {
-		w.versions["v2"] = behaviour{start: 3 * time.Second, fail: 0.002}
+		w.behave("v2", behaviour{start: 3 * time.Second, fail: 0.002})
 		s := h.deploy("v2")
 		for range 20 { // an instance of each version exits again and again
 			time.Sleep(time.Second)
