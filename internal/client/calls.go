@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -10,9 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/slipway-cd/slipway/internal/artifact"
 	"github.com/slipway-cd/slipway/internal/control"
@@ -54,7 +51,9 @@ func (c *Client) PutProject(ctx context.Context, file, dir string, src []byte) (
 	return out.Project, out.Changed, err
 }
 
-// Upload packs a folder or file and gives it to the server.
+// Upload packs a folder or file and gives it to the server. It does not ask
+// first (Expect: 100-continue): a Go server hangs up at once on who did and is
+// refused later on, and the refusal is lost.
 func (c *Client) Upload(ctx context.Context, path string) (delivery.Digest, error) {
 	r, w := io.Pipe()
 	packed := make(chan error, 1)
@@ -67,12 +66,15 @@ func (c *Client) Upload(ctx context.Context, path string) (delivery.Digest, erro
 		Digest delivery.Digest `json:"digest"`
 	}
 	err := c.Send(ctx, Request{Method: http.MethodPost, Path: "/bundles", Type: "application/x-tar", Body: r}, &out)
-	err = errors.Join(r.CloseWithError(errors.New("answered early")), err)
-	if packErr := <-packed; packErr != nil && err == nil {
-		err = packErr
+	_ = r.CloseWithError(errAnswered) // never fails
+	if packErr := <-packed; packErr != nil && !errors.Is(packErr, errAnswered) && !errors.Is(packErr, io.ErrClosedPipe) {
+		return "", packErr // whatever was sent is half a bundle
 	}
 	return out.Digest, err
 }
+
+// errAnswered ends the packing of what nobody reads any more.
+var errAnswered = errors.New("answered early")
 
 // Submit submits a change, once even if it has to be sent again.
 func (c *Client) Submit(ctx context.Context, s control.Submission) (control.Submitted, error) {
@@ -148,69 +150,4 @@ func (c *Client) Board(ctx context.Context) (delivery.Board, error) {
 	var out delivery.Board
 	err := c.Do(ctx, http.MethodGet, "/status", nil, &out)
 	return out, err
-}
-
-// Events calls each for every ledger line after since that matches the query
-// values (change, service), in order and once, until ctx ends or each returns
-// false. A server that goes away is waited for and asked again.
-func (c *Client) Events(ctx context.Context, since int64, query url.Values, each func(delivery.Event) bool) error {
-	lost := time.Time{}
-	for {
-		on, err := c.events(ctx, &since, query, each)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case !on:
-			return nil
-		case err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-			lost = time.Time{}
-		case lost.IsZero():
-			lost = time.Now()
-		case time.Since(lost) > PatienceLimit:
-			return err
-		}
-		pause := time.NewTimer(200 * time.Millisecond)
-		select {
-		case <-ctx.Done():
-		case <-pause.C:
-		}
-		pause.Stop()
-		_ = c.Again() // while the server is down there may be nothing to find yet
-	}
-}
-
-// PatienceLimit is how long a lost server is waited for.
-const PatienceLimit = 30 * time.Second
-
-func (c *Client) events(ctx context.Context, since *int64, query url.Values, each func(delivery.Event) bool) (on bool, err error) {
-	q := url.Values{}
-	for k, v := range query {
-		q[k] = v
-	}
-	q.Set("since", strconv.FormatInt(*since, 10))
-	res, err := c.Open(ctx, Request{Method: http.MethodGet, Path: "/events?" + q.Encode(), Accept: "text/event-stream"})
-	if err != nil {
-		return true, err
-	}
-	defer func() { _ = res.Body.Close() }()
-	lines := bufio.NewScanner(res.Body)
-	lines.Buffer(make([]byte, 64<<10), 4<<20)
-	for lines.Scan() {
-		data, ok := strings.CutPrefix(lines.Text(), "data:")
-		if !ok {
-			continue
-		}
-		var e delivery.Event
-		if err := json.Unmarshal([]byte(strings.TrimSpace(data)), &e); err != nil {
-			return true, fmt.Errorf("client: event: %w", err)
-		}
-		if e.Seq <= *since {
-			continue
-		}
-		*since = e.Seq
-		if !each(e) {
-			return false, nil
-		}
-	}
-	return true, lines.Err()
 }

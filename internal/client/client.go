@@ -46,7 +46,7 @@ func StateFolder(named string, vars func(string) string) (string, error) {
 		return filepath.Abs(named)
 	case vars("SLIPWAY_HOME") != "":
 		return filepath.Abs(vars("SLIPWAY_HOME"))
-	case vars("XDG_STATE_HOME") != "":
+	case filepath.IsAbs(vars("XDG_STATE_HOME")): // the convention says to ignore any other
 		return filepath.Join(vars("XDG_STATE_HOME"), "slipway"), nil
 	case vars("HOME") != "":
 		return filepath.Join(vars("HOME"), ".local", "state", "slipway"), nil
@@ -72,19 +72,38 @@ func read(folder string) (base, token string, err error) {
 		return "", "", fmt.Errorf("%w (%s)", ErrNoServer, folder)
 	}
 	if err != nil {
-		return "", "", fmt.Errorf("client: %w", err)
+		return "", "", unreadable(folder, err)
 	}
 	var at struct {
 		URL string `json:"url"`
 	}
-	if err := json.Unmarshal(doc, &at); err != nil || at.URL == "" {
-		return "", "", fmt.Errorf("client: %s is damaged: %w", filepath.Join(folder, "api.json"), err)
+	if err := json.Unmarshal(doc, &at); err != nil {
+		return "", "", damaged(folder, "api.json", err.Error())
+	}
+	if at.URL == "" {
+		return "", "", damaged(folder, "api.json", "it names no address")
 	}
 	secret, err := os.ReadFile(filepath.Join(folder, "token"))
 	if err != nil {
-		return "", "", fmt.Errorf("client: token: %w", err)
+		return "", "", unreadable(folder, err)
 	}
-	return at.URL, strings.TrimSpace(string(secret)), nil
+	if token = strings.TrimSpace(string(secret)); token == "" {
+		return "", "", damaged(folder, "token", "it is empty")
+	}
+	return at.URL, token, nil
+}
+
+// unreadable says what to do about a state folder that cannot be read.
+func unreadable(folder string, err error) error {
+	if errors.Is(err, os.ErrPermission) {
+		return delivery.InvalidNext("state", folder+" belongs to somebody else: "+err.Error(), "name a folder of yours with --state, or ask as the one who started the server")
+	}
+	return fmt.Errorf("client: %w", err)
+}
+
+// damaged says what to do about a file that the server writes and nobody can read.
+func damaged(folder, file, why string) error {
+	return delivery.InvalidNext("state", filepath.Join(folder, file)+" is damaged: "+why, "slipway up writes it anew")
 }
 
 // Problem is a refusal as the API says it (RFC 9457).
@@ -147,8 +166,10 @@ func (c *Client) Send(ctx context.Context, r Request, out any) error {
 		return err
 	}
 	if raw, ok := out.(*json.RawMessage); ok {
-		*raw, err = io.ReadAll(res.Body)
-		return err
+		if *raw, err = io.ReadAll(res.Body); err != nil {
+			return fmt.Errorf("client: answer of %s: %w", r.Path, err)
+		}
+		return nil
 	}
 	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
 		return fmt.Errorf("client: answer of %s: %w", r.Path, err)
@@ -200,12 +221,29 @@ func (c *Client) open(ctx context.Context, r Request) (*http.Response, error) {
 		return res, nil
 	}
 	defer func() { _ = res.Body.Close() }()
-	p := &Problem{Status: res.StatusCode, Title: res.Status}
-	doc, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
-	if err == nil && json.Unmarshal(doc, p) != nil {
-		p.Detail = strings.TrimSpace(string(doc))
+	return nil, problemOf(res)
+}
+
+// maxProblem bounds what is read of a refusal, and maxDetail what is shown of
+// one that is no JSON, in bytes.
+const (
+	maxProblem = 1 << 20
+	maxDetail  = 500
+)
+
+// problemOf reads a refusal, also one that does not come from Slipway itself.
+func problemOf(res *http.Response) *Problem {
+	doc, err := io.ReadAll(io.LimitReader(res.Body, maxProblem))
+	p := &Problem{}
+	if err != nil || json.Unmarshal(doc, p) != nil {
+		text := strings.ToValidUTF8(string(doc[:min(len(doc), maxDetail)]), "")
+		p = &Problem{Detail: strings.TrimSpace(text)}
 	}
-	return nil, p
+	p.Status = res.StatusCode
+	if p.Title == "" {
+		p.Title = res.Status
+	}
+	return p
 }
 
 // Again finds the server anew after it was lost. It changes the client.

@@ -1,7 +1,7 @@
 package client
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -55,20 +55,22 @@ func (c *Client) Lines(ctx context.Context, path string, each func(line json.Raw
 		return err
 	}
 	defer func() { _ = res.Body.Close() }() // read to its end or of no use
-	lines := bufio.NewScanner(res.Body)
-	lines.Buffer(make([]byte, 64<<10), 4<<20)
+	lines := wholeLines(res.Body)
 	for lines.Scan() {
 		if len(lines.Bytes()) == 0 {
 			continue
 		}
-		if err := each(lines.Bytes()); err != nil {
+		if err := each(bytes.Clone(lines.Bytes())); err != nil {
 			return err
 		}
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return lines.Err()
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("client: %s broke off: %w", path, err)
+	}
+	return nil
 }
 
 // patient asks again while a server that is being started anew does not answer.
