@@ -81,8 +81,11 @@ func TestLatencyDrift(t *testing.T) {
 		name string
 		pace func(int) float64
 	}{
-		{"down and up in a minute", turn(60)}, {"down and up in five minutes", turn(300)},
-		{"up and down in a minute", rise(60)}, {"up and down in five minutes", rise(300)}, {"leaps", leap},
+		{"down and up in a minute", turn(60)},
+		{"down and up in five minutes", turn(300)},
+		{"up and down in a minute", rise(60)},
+		{"up and down in five minutes", rise(300)},
+		{"leaps", leap},
 	} {
 		const reps = 30
 		s := shop()

@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -211,15 +212,23 @@ func TestAdversarialStopping(t *testing.T) {
 		points [][2]float64
 		value  func(errorTest) float64
 	}{
-		{"rollback", grid(under, line{1.5, 0}, line{1, .05}),
-			func(e errorTest) float64 { return math.Exp(e.against.evidence()) }},
+		{
+			"rollback", grid(under, line{1.5, 0}, line{1, .05}),
+			func(e errorTest) float64 { return math.Exp(e.against.evidence()) },
+		},
 		{"promotion", grid(over, line{2, .1}), func(e errorTest) float64 { return math.Exp(e.promote.evidence()) }},
-		{"lower bound", grid(func(p [2]float64) bool { return p[1] <= p[0]+.05 }, line{1, .05}),
-			func(e errorTest) float64 { return math.Exp(logMean(e.bounds[0].log[:])) }},
-		{"upper bound", grid(func(p [2]float64) bool { return p[1] >= p[0]-.02 }, line{1, -.02}),
-			func(e errorTest) float64 { return math.Exp(logMean(e.bounds[1].log[:])) }},
-		{"far upper bound", grid(func(p [2]float64) bool { return p[1] >= p[0]+.2 }, line{1, .2}),
-			func(e errorTest) float64 { return math.Exp(logMean(e.bounds[2].log[:])) }},
+		{
+			"lower bound", grid(func(p [2]float64) bool { return p[1] <= p[0]+.05 }, line{1, .05}),
+			func(e errorTest) float64 { return math.Exp(logMean(e.bounds[0].log[:])) },
+		},
+		{
+			"upper bound", grid(func(p [2]float64) bool { return p[1] >= p[0]-.02 }, line{1, -.02}),
+			func(e errorTest) float64 { return math.Exp(logMean(e.bounds[1].log[:])) },
+		},
+		{
+			"far upper bound", grid(func(p [2]float64) bool { return p[1] >= p[0]+.2 }, line{1, .2}),
+			func(e errorTest) float64 { return math.Exp(logMean(e.bounds[2].log[:])) },
+		},
 	} {
 		if e := worstStop(start, 3, c.points, 3, 2, step, c.value); e > 1+1e-9 {
 			t.Errorf("%s: an adversary reaches E = %v, want at most 1", c.name, e)
@@ -238,9 +247,7 @@ func histograms(n int, bins []int, p []float64) (arms []Arm, chance []float64) {
 	fill = func(i, left int, a map[int]uint32, w float64) {
 		if i == len(bins)-1 {
 			last := map[int]uint32{bins[i]: uint32(left)}
-			for k, v := range a {
-				last[k] = v
-			}
+			maps.Copy(last, a)
 			arms = append(arms, Arm{Units: uint64(n), Bins: last})
 			chance = append(chance, w*math.Pow(p[i], float64(left)))
 			return

@@ -136,8 +136,15 @@ func TestCase61ErrorIsNotSuccess(t *testing.T) {
 		}
 	}
 	for _, p := range []delivery.JudgePolicy{
-		{Alpha: 1}, {Alpha: -1}, {Beta: math.NaN()}, {ErrorRatio: .5}, {PromoteErrorRatio: math.Inf(1)},
-		{ErrorAdd: 2}, {PromoteErrorAdd: -.1}, {LatencyRatio: -1}, {PromoteLatency: math.NaN()},
+		{Alpha: 1},
+		{Alpha: -1},
+		{Beta: math.NaN()},
+		{ErrorRatio: .5},
+		{PromoteErrorRatio: math.Inf(1)},
+		{ErrorAdd: 2},
+		{PromoteErrorAdd: -.1},
+		{LatencyRatio: -1},
+		{PromoteLatency: math.NaN()},
 	} {
 		j := New(p, Arm{})
 		observe(t, j, Block{Second: 1, Stable: same(90, 0), Canary: same(10, 0)})
@@ -332,9 +339,17 @@ func finite(t *testing.T, v delivery.Verdict) {
 func TestEdges(t *testing.T) {
 	const huge = 1e9
 	arms := []Arm{
-		{}, {Units: 1}, {Units: 1, Bad: 1}, {Units: huge}, {Units: huge, Bad: huge}, {Units: huge, Bad: huge / 2},
-		{Units: huge, Open: huge}, {Units: huge, Bins: map[int]uint32{0: huge}}, {Units: huge, Bins: map[int]uint32{Bins - 1: huge}},
-		{Units: huge, Bad: 1, Bins: map[int]uint32{600: huge}}, {Units: 1, Bins: map[int]uint32{600: 1}},
+		{},
+		{Units: 1},
+		{Units: 1, Bad: 1},
+		{Units: huge},
+		{Units: huge, Bad: huge},
+		{Units: huge, Bad: huge / 2},
+		{Units: huge, Open: huge},
+		{Units: huge, Bins: map[int]uint32{0: huge}},
+		{Units: huge, Bins: map[int]uint32{Bins - 1: huge}},
+		{Units: huge, Bad: 1, Bins: map[int]uint32{600: huge}},
+		{Units: 1, Bins: map[int]uint32{600: 1}},
 	}
 	for _, baseline := range arms {
 		for _, stable := range arms {

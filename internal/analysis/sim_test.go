@@ -134,10 +134,9 @@ func (s service) run(t *testing.T, seed uint64, horizon int, stop delivery.Outco
 func (s service) repeat(t *testing.T, reps, horizon int, stop delivery.Outcome) (stopped []ending, failed int) {
 	t.Helper()
 	for i := range reps {
-		switch e := s.run(t, uint64(i), horizon, stop); e.outcome {
-		case stop:
+		if e := s.run(t, uint64(i), horizon, stop); e.outcome == stop {
 			stopped = append(stopped, e)
-		case delivery.Fail:
+		} else if e.outcome == delivery.Fail {
 			failed++
 		}
 	}

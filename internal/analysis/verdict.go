@@ -160,6 +160,7 @@ func (j *Judge) sentence(v delivery.Verdict) string {
 		return fmt.Sprintf("the new release is proven fit: errors below %s of stable plus %s, %s less than %s slower, in %s requests to it",
 			factor(j.policy.PromoteErrorRatio), points(j.policy.PromoteErrorAdd), list(names(v.Checks[1:])),
 			percent(j.policy.PromoteLatency), requests)
+	case delivery.Inconclusive:
 	}
 	switch {
 	case j.step.nc < leastUnits || j.step.blocks < leastBlocks:

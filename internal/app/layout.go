@@ -37,7 +37,6 @@ func (l layout) api() string       { return filepath.Join(l.root, "api.json") }
 func (l layout) log(part string) string {
 	return filepath.Join(l.root, part+".log")
 }
-func (l layout) pid(part string) string { return filepath.Join(l.root, part+".pid.json") }
 
 // maxSocket leaves room within the kernel's 108 bytes.
 const maxSocket = 90

@@ -191,14 +191,15 @@ func wantText(v *view, w delivery.Want) string {
 }
 
 func routeText(v *view, r delivery.Route) string {
-	text := "route " + r.Service + " in " + r.Env + ":"
+	var text strings.Builder
+	text.WriteString("route " + r.Service + " in " + r.Env + ":")
 	for _, s := range r.Split {
-		text += " " + v.version(s.Release) + " " + s.Weight.String()
+		text.WriteString(" " + v.version(s.Release) + " " + s.Weight.String())
 	}
 	if r.Preview != "" {
-		text += ", preview " + v.version(r.Preview)
+		text.WriteString(", preview " + v.version(r.Preview))
 	}
-	return text
+	return text.String()
 }
 
 func (v *view) version(id delivery.ReleaseID) string {
@@ -208,25 +209,28 @@ func (v *view) version(id delivery.ReleaseID) string {
 	return string(id)
 }
 
-// propose queues what may be promoted by itself.
+// propose queues what may be promoted by itself, one at a time: each changes
+// the world that the next is decided on.
 func (l *Loop) propose(ctx context.Context, v *view) (bool, error) {
 	l.mu.Lock()
 	w := l.live.world
 	l.mu.Unlock()
-	for _, c := range promotion.Proposals(w) {
-		err := l.save(ctx, "propose "+c.Service+" "+c.Version+" to "+c.Env, func(tx *store.Tx) error {
-			if again, err := l.late(ctx, tx, v.Project, c); again || err != nil {
-				return err
-			}
-			_, err := l.promote(ctx, tx, c, "slipway", "")
-			return err
-		})
-		if err != nil {
-			return false, fmt.Errorf("control: promote %s %s to %s: %w", c.Service, c.Version, c.Env, err)
-		}
-		return true, nil // the world has changed: look again before the next
+	all := promotion.Proposals(w)
+	if len(all) == 0 {
+		return false, nil
 	}
-	return false, nil
+	c := all[0]
+	err := l.save(ctx, "propose "+c.Service+" "+c.Version+" to "+c.Env, func(tx *store.Tx) error {
+		if again, err := l.late(ctx, tx, v.Project, c); again || err != nil {
+			return err
+		}
+		_, err := l.promote(ctx, tx, c, "slipway", "")
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("control: promote %s %s to %s: %w", c.Service, c.Version, c.Env, err)
+	}
+	return true, nil
 }
 
 // late says whether a person was faster than the automation: what was seen a

@@ -129,10 +129,10 @@ func (l *Loop) target(ctx context.Context, tx *store.Tx, w promotion.World, st d
 		}
 		id = rel.ID
 	}
-	switch {
-	case id == "":
+	switch id {
+	case "":
 		return delivery.Release{}, &delivery.Refusal{Code: delivery.CodeNoRollbackTarget, Field: "service", Why: fmt.Sprintf("%s %s is the first release in %s: there is nothing to go back to", q.Service, st.Version, st.Env), Next: "slipway deploy " + q.Service + " VERSION"}
-	case id == st.Release:
+	case st.Release:
 		return delivery.Release{}, &delivery.Refusal{Code: delivery.CodeNothingToDo, Field: "to", Why: fmt.Sprintf("%s %s is what runs in %s", q.Service, st.Version, st.Env), Next: "slipway history " + q.Service}
 	}
 	rel, err := tx.Release(ctx, id)

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
@@ -197,12 +198,7 @@ func (l *Loop) FailedSamples(service, env string, releases []delivery.ReleaseID)
 		if service != "" && svc != service || env != "" && e != env {
 			return false
 		}
-		for _, id := range releases {
-			if id == s.Release {
-				return true
-			}
-		}
-		return len(releases) == 0
+		return len(releases) == 0 || slices.Contains(releases, s.Release)
 	})
 }
 
