@@ -20,7 +20,8 @@ func full() delivery.Release {
 	return delivery.Release{
 		Service: "cart", Version: "v2",
 		Artifacts: []delivery.Artifact{
-			{Kind: delivery.Code, Digest: delivery.DigestOf([]byte("code"))}, {Kind: delivery.Config, Digest: delivery.DigestOf([]byte("config"))},
+			{Kind: delivery.Code, Digest: delivery.DigestOf([]byte("code"))},
+			{Kind: delivery.Config, Digest: delivery.DigestOf([]byte("config"))},
 			{Kind: delivery.Secret, Ref: "bank-key@7"},
 		},
 		Run: delivery.RunSpec{
