@@ -240,7 +240,9 @@ func (l *life) end(t *rapid.T, c Candidate, onlyHere bool) {
 		l.w.Stables = append(l.w.Stables, delivery.Stable{Service: c.Service, Env: c.Env, Release: c.Release, Version: c.Version, Change: c.Change, Previous: here.Release})
 	case delivery.Reverted, delivery.RevertFailed:
 		l.w.Holds = append(l.w.Holds, delivery.Hold{Kind: delivery.Quarantine, Service: c.Service, Release: c.Release, Version: c.Version})
-	default: // nothing stays behind
+	case delivery.Superseded, delivery.Cancelled: // nothing stays behind
+	case delivery.Queued, delivery.Preparing, delivery.Starting, delivery.Shifting, delivery.Judging, delivery.Waiting,
+		delivery.Finishing, delivery.Soaking, delivery.Reverting: // no way to end
 	}
 }
 

@@ -239,10 +239,9 @@ func TestRow(t *testing.T) {
 			}
 			var held strings.Builder
 			for i, cell := range row.Cells {
-				switch {
-				case cell.Held == nil:
+				if cell.Held == nil {
 					held.WriteByte('-')
-				default:
+				} else {
 					held.WriteByte(cell.Held.Kind[0])
 				}
 				env := c.s.w.Project.Environments[i].Name
