@@ -122,7 +122,9 @@ func TestCase47_DeadlineStartsAfreshAtPromotion(t *testing.T) {
 func TestCase48_AFixGoesOutThoughTheStableIsBroken(t *testing.T) {
 	for _, s := range []delivery.Strategy{
 		canarySteps(delivery.StepSpec{Weight: delivery.Percent(25), Proven: true}, delivery.StepSpec{Weight: delivery.Percent(50), Proven: true}),
-		{Kind: delivery.BlueGreen}, rollingOf(1, 0), rollingOf(0, 1), {Kind: delivery.Recreate},
+		{Kind: delivery.BlueGreen},
+		rollingOf(1, 0), rollingOf(0, 1),
+		{Kind: delivery.Recreate},
 	} {
 		w := worldOf(t, s, 2)
 		w.old().kill()
@@ -179,7 +181,9 @@ func TestCase51_UnverifiedWeightEndsNothing(t *testing.T) {
 func TestCase52_NoWeightOnAnEmptyPool(t *testing.T) {
 	for _, s := range []delivery.Strategy{
 		canarySteps(delivery.StepSpec{Weight: delivery.Percent(25)}, delivery.StepSpec{Weight: delivery.Full}),
-		{Kind: delivery.BlueGreen}, rollingOf(1, 0), rollingOf(0, 1), rollingOf(0, 3), rollingOf(1, 1), rollingOf(0, 4), {Kind: delivery.Recreate},
+		{Kind: delivery.BlueGreen},
+		rollingOf(1, 0), rollingOf(0, 1), rollingOf(0, 3), rollingOf(1, 1), rollingOf(0, 4),
+		{Kind: delivery.Recreate},
 	} {
 		for abortAt := range 60 {
 			w := worldOf(t, s, 4)
@@ -215,7 +219,9 @@ func (w *world) reachable() {
 func TestCase53_LastStepDoesNotFlap(t *testing.T) {
 	for _, s := range []delivery.Strategy{
 		canarySteps(delivery.StepSpec{Weight: delivery.Percent(50)}, delivery.StepSpec{Weight: delivery.Full, Hold: time.Minute}),
-		{Kind: delivery.BlueGreen, Soak: time.Minute}, rollingOf(1, 1), {Kind: delivery.Recreate},
+		{Kind: delivery.BlueGreen, Soak: time.Minute},
+		rollingOf(1, 1),
+		{Kind: delivery.Recreate},
 	} {
 		w := worldOf(t, s, 3)
 		full := false

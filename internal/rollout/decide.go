@@ -42,9 +42,16 @@ func (d *decider) wait(on, what, lifts, who string, until time.Time) {
 	d.m.Wake = until
 }
 
+// waitUpTo is wait for what does not pass by itself at the time: something else
+// happens then, and the rollout has to be looked at.
+func (d *decider) waitUpTo(limit time.Time, on, what, lifts string) {
+	d.wait(on, what, lifts, "", time.Time{})
+	d.m.Wake = limit
+}
+
 func (d *decider) waitHealthy(need int) {
-	d.wait("instances", fmt.Sprintf("%d of %s of %s healthy%s", d.f.New.Healthy, plural(need, "instance"), d.r.Version, d.trouble()),
-		"the data plane sees them healthy", "", d.deadline())
+	d.waitUpTo(d.deadline(), "instances", fmt.Sprintf("%d of %s of %s healthy%s", d.f.New.Healthy, plural(need, "instance"), d.r.Version, d.trouble()),
+		"the data plane sees them healthy; without progress for "+d.r.Plan.Deadline.String()+" it goes back")
 }
 
 func (d *decider) waitDecision(what string) {
@@ -242,7 +249,7 @@ func (d *decider) rest() {
 	whole := d.whole()
 	idle := d.r.Paused != nil || d.r.State == delivery.Waiting ||
 		d.r.State == delivery.Shifting && !d.r.Shifted.IsZero() || // a lost instance broke the hold off
-		d.r.State == delivery.Soaking && !(d.carries(whole) && d.acknowledged(whole))
+		d.r.State == delivery.Soaking && (!d.carries(whole) || !d.acknowledged(whole))
 	switch since := d.r.Idle.Since; {
 	case idle && since.IsZero():
 		d.r.Idle.Since = d.f.Now

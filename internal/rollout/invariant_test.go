@@ -156,7 +156,7 @@ func checkStep(w *world, f rollout.Facts, m rollout.Move) {
 		alone := f.Old.Healthy == 0 && f.Old.Ready == 0 && is.From != ""
 		approved := was.State == delivery.Waiting && was.Approved > was.Step
 		switch {
-		case s.Proven && outcome != delivery.Pass && !alone && !approved && !(outcome == delivery.NoData && is.Plan.OnSilence == delivery.SilencePromotes):
+		case s.Proven && outcome != delivery.Pass && !alone && !approved && (outcome != delivery.NoData || is.Plan.OnSilence != delivery.SilencePromotes):
 			w.t.Fatalf("step %d wants proof and is left on %q", was.Step, outcome)
 		case s.Approve && was.Approved <= was.Step:
 			w.t.Fatalf("step %d wants approval and is left without", was.Step)

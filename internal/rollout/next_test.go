@@ -39,7 +39,8 @@ func at(state delivery.State, step int) (delivery.Rollout, rollout.Facts) {
 	case delivery.Reverting:
 		r.Cause, r.Reverted = delivery.Cause{Kind: delivery.CauseVerdict, Text: "errors", By: "slipway", At: noon}, noon
 		r.Progress = delivery.Progress{Ready: 4, At: noon}
-	default:
+	case delivery.Queued, delivery.Preparing, delivery.Starting, delivery.Shifting: // no traffic yet
+	case delivery.Done, delivery.Reverted, delivery.RevertFailed, delivery.Superseded, delivery.Cancelled: // none any more
 	}
 	f.Route = routed(w)
 	return r, f
@@ -56,8 +57,10 @@ func verdict(o delivery.Outcome) *delivery.Verdict {
 
 func ask(v delivery.AskVerb) *delivery.Ask { return &delivery.Ask{Verb: v, By: "ada", At: noon} }
 
-type row = delivery.Rollout
-type seen = rollout.Facts
+type (
+	row  = delivery.Rollout
+	seen = rollout.Facts
+)
 
 func TestNext(t *testing.T) {
 	const minute = time.Minute

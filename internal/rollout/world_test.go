@@ -286,7 +286,7 @@ func (w *world) watch(f rollout.Facts, m rollout.Move) {
 	if f.Route.Known {
 		have = f.New.Healthy
 	}
-	paused := r.Paused != nil && !(w.dark && r.Shifted.IsZero() && weight(f.Route.Desired, r.From) == 0)
+	paused := r.Paused != nil && (!w.dark || !r.Shifted.IsZero() || weight(f.Route.Desired, r.From) != 0)
 	emptying := w.dark && (f.Old.Running > 0 || weight(f.Route.Split, r.From) > 0)
 	w.wasShort = r.State.Active() && r.State != delivery.Preparing && r.State != delivery.Waiting && !paused && have < need && !emptying
 	w.wasFull = f.Route.Known && f.New.Healthy >= r.Plan.Replicas && weight(f.Route.Split, r.To) == delivery.Full
