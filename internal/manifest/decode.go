@@ -81,7 +81,7 @@ func (d *decoder) value(path string, n *node, v reflect.Value) {
 		return
 	}
 	d.values[path] = n.at
-	if r, ok := v.Addr().Interface().(reader); ok {
+	if r, ok := reflect.TypeAssert[reader](v.Addr()); ok {
 		r.read(d, path, n)
 		return
 	}
@@ -174,7 +174,7 @@ func (d *decoder) text(path string, n *node) (string, bool) {
 		return n.text, true
 	case whole, decimal, truth:
 		d.refuse(path, n, "must be text, is "+n.show(), fmt.Sprintf("put it in quotes: %q", n.text))
-	default:
+	case mapping, list, nothing:
 		d.refuse(path, n, "must be text, is "+n.show(), "say it as text")
 	}
 	return "", false

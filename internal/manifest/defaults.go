@@ -56,6 +56,7 @@ func defaultsFor(kind delivery.StrategyKind, place, all int) defaults {
 		d.strategy.TestTimeout = time.Minute
 	case delivery.Rolling:
 		d.strategy.MaxSurge = 1
+	case delivery.Recreate: // has nothing of its own
 	}
 	return d
 }

@@ -71,9 +71,7 @@ func (f *finder) composed(folder, file string, p pair) {
 		return
 	}
 	composeHealth(s.field("healthcheck"), &found)
-	for _, n := range keysOrItems(s.field("depends_on")) {
-		found.Needs = append(found.Needs, n)
-	}
+	found.Needs = append(found.Needs, keysOrItems(s.field("depends_on"))...)
 	if len(found.Needs) > 0 {
 		found.Reasons = append(found.Reasons, "needs "+strings.Join(found.Needs, ", ")+", from depends_on")
 	}
@@ -123,11 +121,11 @@ func composeHealth(n *node, found *Found) {
 	if test == nil {
 		return
 	}
-	words := test.text
+	words := []string{test.text}
 	for _, item := range test.items {
-		words += " " + item.text
+		words = append(words, item.text)
 	}
-	if m := probeURL.FindStringSubmatch(words); m != nil {
+	if m := probeURL.FindStringSubmatch(strings.Join(words, " ")); m != nil {
 		found.Health = m[1]
 		found.Reasons = append(found.Reasons, "health "+m[1]+", from healthcheck")
 	}

@@ -18,17 +18,17 @@ type serviceDoc struct {
 	Health   *healthDoc     `json:"health,omitempty" jsonschema_description:"How an instance shows that it can take requests: a path, 'tcp', 'none' or an object. Default: its port accepts a connection."`
 	Needs    []need         `json:"needs,omitempty" jsonschema_description:"Services that this one calls. The address of cart is given to it as CART_URL."`
 	Replicas *int           `json:"replicas,omitempty" jsonschema:"minimum=0,maximum=100" jsonschema_description:"Instances in each environment. Default: 1."`
-	Config   named[setting] `json:"config,omitempty" jsonschema_description:"Environment variables of every instance. They are part of the release, so a rollback restores them."`
+	Config   named[setting] `json:"config,omitzero" jsonschema_description:"Environment variables of every instance. They are part of the release, so a rollback restores them."`
 	Public   *publicDoc     `json:"public,omitempty" jsonschema_description:"How requests from outside reach it: a path prefix, a host or an object. Default: host SERVICE.localhost only."`
 	Stop     *stopDoc       `json:"stop,omitempty" jsonschema_description:"How an instance ends."`
 	Limits   *limitsDoc     `json:"limits,omitempty" jsonschema_description:"Bounds of one instance. Default: unbounded."`
 	Rollout  *rolloutDoc    `json:"rollout,omitempty" jsonschema_description:"How this service rolls out. Wins over the project's."`
-	In       named[inDoc]   `json:"in,omitempty" jsonschema_description:"What differs in an environment, by its name."`
+	In       named[inDoc]   `json:"in,omitzero" jsonschema_description:"What differs in an environment, by its name."`
 }
 
 type inDoc struct {
 	Replicas *int           `json:"replicas,omitempty" jsonschema:"minimum=0,maximum=100" jsonschema_description:"Instances in this environment."`
-	Config   named[setting] `json:"config,omitempty" jsonschema_description:"Environment variables that differ in this environment."`
+	Config   named[setting] `json:"config,omitzero" jsonschema_description:"Environment variables that differ in this environment."`
 	Rollout  *rolloutDoc    `json:"rollout,omitempty" jsonschema_description:"How this service rolls out in this environment. Wins over everything else."`
 }
 

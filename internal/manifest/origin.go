@@ -121,6 +121,7 @@ func (e *explainer) strategy(at string, s delivery.Strategy) {
 	case delivery.Rolling:
 		e.say(at+".max_surge", strconv.Itoa(s.MaxSurge))
 		e.say(at+".max_unavailable", strconv.Itoa(s.MaxUnavailable))
+	case delivery.Canary, delivery.Recreate: // have nothing but steps
 	}
 	e.say(at+".deadline", spanText(s.Deadline))
 	e.say(at+".soak", spanText(s.Soak))

@@ -212,7 +212,7 @@ func TestBounds(t *testing.T) {
 		fmt.Fprintf(&spread, "K%d: v, ", i)
 	}
 	spread.WriteString("}\n")
-	var merged = strings.Builder{}
+	merged := strings.Builder{}
 	merged.WriteString(spread.String())
 	for i := range 300 {
 		fmt.Fprintf(&spread, "  s%d: *a\n", i)

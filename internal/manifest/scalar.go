@@ -79,7 +79,7 @@ func (v *weight) read(d *decoder, path string, n *node) {
 		}
 		s = strings.TrimSpace(s)
 	case whole, decimal:
-	default:
+	case mapping, list, truth, nothing:
 		d.refuse(path, n, "must be a share of the traffic, is "+n.show(), cure)
 		return
 	}
@@ -201,7 +201,7 @@ func (v *command) read(d *decoder, path string, n *node) {
 			}
 			*v = append(*v, item.text)
 		}
-	default:
+	case mapping, whole, decimal, truth, nothing:
 		d.refuse(path, n, "must be a command, is "+n.show(), "say the command as text or as a list of words")
 		return
 	}

@@ -145,6 +145,7 @@ func (m merged) particular(out *delivery.Strategy, def defaults, why string, las
 				}
 			}
 		}
+	case delivery.Recreate: // has nothing of its own
 	}
 }
 

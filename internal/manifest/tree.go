@@ -73,9 +73,9 @@ func (n *node) show() string {
 		return string(n.kind)
 	case text:
 		return fmt.Sprintf("%q", clip(n.text))
-	default:
-		return clip(n.text)
+	case whole, decimal, truth:
 	}
+	return clip(n.text)
 }
 
 func clip(s string) string {
