@@ -190,7 +190,7 @@ func TestBrokenStaysBroken(t *testing.T) {
 	release := occupy(t, s)
 	s.writer.broken = broken // the writer waits for the function of occupy
 	release()
-	if err := s.Write(t.Context(), appendLine("x")); err != broken {
+	if err := s.Write(t.Context(), appendLine("x")); !errors.Is(err, broken) {
 		t.Errorf("Write = %v, want %v", err, broken)
 	}
 }

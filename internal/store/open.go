@@ -94,7 +94,7 @@ func inspect(path string, had bool) (there, unclean bool, err error) {
 	if err != nil {
 		return false, false, &FileError{Path: path, What: "cannot be written", Next: "make the file and its folder writable for the user that runs Slipway", Err: err}
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // nothing is written
 	header := make([]byte, 100)
 	n, err := io.ReadFull(f, header)
 	switch {
@@ -119,7 +119,7 @@ func inspectLog(path string) (bool, error) {
 	if err != nil {
 		return false, &FileError{Path: name, What: "cannot be read", Next: "make the file readable for the user that runs Slipway", Err: err}
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // nothing is written
 	header := make([]byte, 32)
 	n, err := io.ReadFull(f, header)
 	if n == 0 {
@@ -147,7 +147,7 @@ func create(ctx context.Context, path string) error {
 	if err != nil {
 		return &FileError{Path: filepath.Dir(path), What: "cannot be written", Next: "make the folder writable for the user that runs Slipway", Err: err}
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // what was written is synced below
 	if err := onDB(temp, func(db *sql.DB) error {
 		if _, err := db.ExecContext(ctx, "PRAGMA application_id = "+strconv.Itoa(appID)); err != nil {
 			return err
@@ -214,7 +214,7 @@ func whole(ctx context.Context, path string, db *sql.DB, unclean bool) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // nothing is written
 	info, err := f.Stat()
 	if err != nil {
 		return err

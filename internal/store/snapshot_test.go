@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -57,8 +58,8 @@ func aside(t testing.TB, s *Store) World {
 	w.Routes = must[[]delivery.Route](t)(s.Routes(t.Context()))
 	w.Wants = must[[]delivery.Want](t)(s.Wants(t.Context()))
 	open := must[[]delivery.Rollout](t)(s.Rollouts(t.Context(), RolloutQuery{Open: true, Limit: MaxLimit}))
-	for i := len(open) - 1; i >= 0; i-- {
-		w.Rollouts = append(w.Rollouts, open[i])
+	for _, r := range slices.Backward(open) {
+		w.Rollouts = append(w.Rollouts, r)
 	}
 	for id := range named(w) {
 		if r, err := s.Release(t.Context(), id); err == nil {
@@ -207,8 +208,8 @@ func fill(v reflect.Value) {
 		if v.Type() == reflect.TypeFor[time.Time]() {
 			return
 		}
-		for i := range v.NumField() {
-			fill(v.Field(i))
+		for _, field := range v.Fields() {
+			fill(field)
 		}
 	default:
 	}

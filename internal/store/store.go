@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -95,7 +96,7 @@ func (s *Store) open(ctx context.Context, undo *undoing) error {
 	s.pool = &pool{path: s.path, db: rdb}
 	s.Reader = Reader{s.pool}
 	for _, text := range viewed() {
-		if _, err := s.pool.stmt(ctx, text); err != nil {
+		if _, err := s.pool.stmt(ctx, text); err != nil { //nolint:sqlclosecheck // the pool keeps it
 			return err
 		}
 	}
@@ -114,8 +115,8 @@ func (u *undoing) add(f func() error) { *u = append(*u, f) }
 
 func (u *undoing) run() error {
 	var errs []error
-	for i := len(*u) - 1; i >= 0; i-- {
-		errs = append(errs, (*u)[i]())
+	for _, f := range slices.Backward(*u) {
+		errs = append(errs, f())
 	}
 	*u = nil
 	return errors.Join(errs...)
@@ -137,13 +138,13 @@ func (p *pool) stmt(ctx context.Context, text string) (*sql.Stmt, error) {
 		return nil, explain(p.path, err)
 	}
 	if other, loaded := p.stmts.LoadOrStore(text, st); loaded {
-		return other.(*sql.Stmt), st.Close()
+		return other.(*sql.Stmt), st.Close() //nolint:sqlclosecheck // of two made at once one is kept
 	}
 	return st, nil
 }
 
 func (p *pool) query(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
-	st, err := p.stmt(ctx, text)
+	st, err := p.stmt(ctx, text) //nolint:sqlclosecheck // the pool keeps it
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +162,7 @@ type view struct {
 // would wait for one that another has.
 func (v view) query(ctx context.Context, text string, args ...any) (rows *sql.Rows, err error) {
 	if st, ok := v.pool.stmts.Load(text); ok {
-		rows, err = v.tx.StmtContext(ctx, st.(*sql.Stmt)).QueryContext(ctx, args...)
+		rows, err = v.tx.StmtContext(ctx, st.(*sql.Stmt)).QueryContext(ctx, args...) //nolint:sqlclosecheck // it ends with the transaction
 	} else {
 		rows, err = v.tx.QueryContext(ctx, text, args...)
 	}

@@ -57,7 +57,8 @@ func record(t testing.TB, s *Store, fn func(*Tx) error) error {
 func must[T any](t interface {
 	Helper()
 	Fatal(...any)
-}) func(T, error) T {
+},
+) func(T, error) T {
 	return func(v T, err error) T {
 		t.Helper()
 		if err != nil {
@@ -72,7 +73,8 @@ func same(t interface {
 	Helper()
 	Fatal(...any)
 	Fatalf(string, ...any)
-}, what string, got, want any) {
+}, what string, got, want any,
+) {
 	t.Helper()
 	g, errG := json.Marshal(got)
 	w, errW := json.Marshal(want)

@@ -408,7 +408,7 @@ func (t *Tx) exec(text string, args ...any) (int64, error) {
 	if t.over {
 		return 0, errOver
 	}
-	st, err := t.w.stmt(text)
+	st, err := t.w.stmt(text) //nolint:sqlclosecheck // the writer keeps it
 	if err != nil {
 		return 0, t.fail(err)
 	}
@@ -425,11 +425,11 @@ func (t *Tx) query(_ context.Context, text string, args ...any) (*sql.Rows, erro
 	if t.over {
 		return nil, errOver
 	}
-	st, err := t.w.stmt(text)
+	st, err := t.w.stmt(text) //nolint:sqlclosecheck // the writer keeps it
 	if err != nil {
 		return nil, t.fail(err)
 	}
-	rows, err := st.QueryContext(t.w.ctx, args...)
+	rows, err := st.QueryContext(t.w.ctx, args...) //nolint:contextcheck // see above
 	if err != nil {
 		return nil, t.fail(err)
 	}

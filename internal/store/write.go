@@ -239,7 +239,7 @@ func (w *writer) stmt(text string) (*sql.Stmt, error) {
 }
 
 func (w *writer) exec(text string, args ...any) error {
-	st, err := w.stmt(text)
+	st, err := w.stmt(text) //nolint:sqlclosecheck // the writer keeps it
 	if err != nil {
 		return err
 	}

@@ -124,7 +124,7 @@ func TestWritesAreIsolated(t *testing.T) {
 		p, panicked := errors.AsType[*PanicError](err)
 		switch {
 		case i%4 == 0 && err != nil,
-			i%4 == 1 && err != mine,
+			i%4 == 1 && !errors.Is(err, mine),
 			i%4 == 2 && (!panicked || p.Value != "oh" || !strings.Contains(string(p.Stack), "TestWritesAreIsolated")),
 			i%4 == 3 && (err == nil || !strings.Contains(err.Error(), "nonsense")):
 			t.Errorf("write %d = %v", i, err)
