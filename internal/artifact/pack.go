@@ -176,7 +176,7 @@ func checkLink(name, target string) error {
 		return refuse("which is not a relative path")
 	}
 	up, forward := 0, false
-	for _, part := range strings.Split(target, "/") {
+	for part := range strings.SplitSeq(target, "/") {
 		switch {
 		case part == "" || part == ".":
 		case part != "..":

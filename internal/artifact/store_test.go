@@ -318,7 +318,7 @@ func TestDigestDependsOnContentAlone(t *testing.T) {
 		for _, n := range names {
 			exec[n] = rapid.Bool().Draw(rt, "exec")
 		}
-		base, err := os.MkdirTemp(t.TempDir(), "")
+		base, err := os.MkdirTemp(t.TempDir(), "") // one for each run of the property
 		if err != nil {
 			rt.Fatal(err)
 		}

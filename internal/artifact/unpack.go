@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -134,10 +135,8 @@ func cleanName(h *tar.Header) (string, error) {
 	if path.IsAbs(name) || strings.Contains(name, "\x00") || strings.Contains(name, `\`) {
 		return "", delivery.Invalid("bundle", fmt.Sprintf("holds %q, which is not a relative path", name))
 	}
-	for _, part := range strings.Split(name, "/") {
-		if part == ".." {
-			return "", delivery.Invalid("bundle", fmt.Sprintf("holds %q, which leads outside", name))
-		}
+	if slices.Contains(strings.Split(name, "/"), "..") {
+		return "", delivery.Invalid("bundle", fmt.Sprintf("holds %q, which leads outside", name))
 	}
 	return path.Clean(name), nil
 }
