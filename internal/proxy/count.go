@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"hash/maphash"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -371,10 +372,7 @@ func (s *series) collect(blocks []traffic.Block, since, fromSecond int64) []traf
 func (c *counts) sweep(now time.Time, used func(seriesKey) bool) {
 	second := now.Unix()
 	c.mu.Lock()
-	all := make(map[seriesKey]*series, len(c.series))
-	for k, s := range c.series {
-		all[k] = s
-	}
+	all := maps.Clone(c.series)
 	c.mu.Unlock()
 	for k, s := range all {
 		s.mu.Lock()

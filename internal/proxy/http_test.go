@@ -207,9 +207,10 @@ func TestCallerThatGoesAwayIsCountedAsCancelled(t *testing.T) {
 	in := w.Instance("a", "r1", "v1")
 	one(w, traffictest.Share(in, delivery.Full))
 	ctx, stop := context.WithCancel(t.Context())
+	r := request(t, http.MethodGet, "http://"+w.Addr+"/hold", nil).WithContext(ctx)
 	done := make(chan error, 1)
 	go func() {
-		res, err := http.DefaultTransport.RoundTrip(request(t, http.MethodGet, "http://"+w.Addr+"/hold", nil).WithContext(ctx))
+		res, err := http.DefaultTransport.RoundTrip(r)
 		if err == nil {
 			_ = res.Body.Close()
 		}
@@ -405,11 +406,26 @@ func TestPathsAndHosts(t *testing.T) {
 	}
 	w.MustApply()
 	for _, c := range []struct{ host, path, want string }{
-		{"x", "/", "root"}, {"x", "/apix", "root"}, {"x", "/api", "api"}, {"x", "/api/", "api"}, {"x", "/api/v1", "api"},
-		{"x", "/api/v2", "deep"}, {"x", "/api/v2/a", "deep"}, {"x", "/api/v22", "api"}, {"x", "/shop", "root"},
-		{"shop.example", "/shop/1", "host"}, {"SHOP.example:8080", "/shop", "host"}, {"shop.example.", "/shop", "host"}, {"shop.example", "/api", "api"},
-		{"api.localhost", "/", "api"}, {"api.localhost", "/any/where", "api"}, {"only-there", "/", "root"},
-		{"x", "/api/../", "root"}, {"x", "/static/../api/v2/x", "deep"}, {"x", "/api//v2", "deep"}, {"x", "/%61pi", "api"},
+		{"x", "/", "root"},
+		{"x", "/apix", "root"},
+		{"x", "/api", "api"},
+		{"x", "/api/", "api"},
+		{"x", "/api/v1", "api"},
+		{"x", "/api/v2", "deep"},
+		{"x", "/api/v2/a", "deep"},
+		{"x", "/api/v22", "api"},
+		{"x", "/shop", "root"},
+		{"shop.example", "/shop/1", "host"},
+		{"SHOP.example:8080", "/shop", "host"},
+		{"shop.example.", "/shop", "host"},
+		{"shop.example", "/api", "api"},
+		{"api.localhost", "/", "api"},
+		{"api.localhost", "/any/where", "api"},
+		{"only-there", "/", "root"},
+		{"x", "/api/../", "root"},
+		{"x", "/static/../api/v2/x", "deep"},
+		{"x", "/api//v2", "deep"},
+		{"x", "/%61pi", "api"},
 	} {
 		if code, got := w.AskPath(c.host, "", c.path); code != http.StatusOK || got != c.want {
 			t.Errorf("%s%s is answered by %d %q, want %s", c.host, c.path, code, got, c.want)

@@ -45,7 +45,7 @@ func options(dir string) proxy.Options {
 // shortDir is a folder whose path leaves room for a socket's name.
 func shortDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "slp")
+	dir, err := os.MkdirTemp("/tmp", "slp") // t.TempDir is too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}

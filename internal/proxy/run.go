@@ -97,7 +97,7 @@ func (e *engine) run(ctx context.Context, o Options, found loaded, control net.L
 	if api.Shutdown(last) != nil {
 		_ = api.Close()
 	}
-	<-back
+	<-back //nolint:errcheck // it was closed
 	stop()
 	tasks.Wait()
 	e.log.Info("data plane has ended")

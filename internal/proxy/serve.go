@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
@@ -77,7 +78,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if x.route.split && x.who.fresh && x.l.spec.Only == "" {
 		remember(w.Header(), x.who.key)
 	}
-	x.carry(p)
+	x.carry(p) //nolint:contextcheck // the exchange has the request, and its context
 }
 
 // enter finds route, release and instance by the table in force and claims the
@@ -100,8 +101,10 @@ func (x *exchange) enter(f *front, now time.Time) (*endpoint, *problem) {
 			x.pool = route.preview(want)
 			x.preview = x.pool != nil
 			if !x.preview && !edge { // on an edge the header may be meant for another service
-				return nil, &problem{Status: http.StatusNotFound, Code: "no_preview", Field: previewHeader,
-					Detail: fmt.Sprintf("route %s has no preview %q", route.spec.Name, want)}
+				return nil, &problem{
+					Status: http.StatusNotFound, Code: "no_preview", Field: previewHeader,
+					Detail: fmt.Sprintf("route %s has no preview %q", route.spec.Name, want),
+				}
 			}
 		}
 		if !x.preview {
@@ -123,9 +126,11 @@ func (x *exchange) enter(f *front, now time.Time) (*endpoint, *problem) {
 
 func notRouted(l *listener, r *http.Request) *problem {
 	host := hostOf(r.Host)
-	return &problem{Status: http.StatusNotFound, Code: "no_route", Field: "host",
+	return &problem{
+		Status: http.StatusNotFound, Code: "no_route", Field: "host",
 		Detail: fmt.Sprintf("nothing answers host %q path %q on listener %s", host, r.URL.Path, l.spec.Name),
-		Hint:   "slipway status lists what is reachable"}
+		Hint:   "slipway status lists what is reachable",
+	}
 }
 
 // account returns the counts of the chosen release for who calls.
@@ -387,9 +392,7 @@ func (x *exchange) answer(ctx context.Context, p *endpoint, res *http.Response) 
 	}
 	p.answered()
 	if len(res.Trailer) == announced {
-		for name, values := range res.Trailer {
-			h[name] = values
-		}
+		maps.Copy(h, res.Trailer)
 	} else {
 		for name, values := range res.Trailer {
 			h[http.TrailerPrefix+name] = values
