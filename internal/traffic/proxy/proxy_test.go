@@ -72,7 +72,7 @@ func TestRefusalKeepsFieldAndReason(t *testing.T) {
 
 func TestWatchEndsWhenTheEngineGoesAway(t *testing.T) {
 	var lc net.ListenConfig
-	dir, err := os.MkdirTemp("/tmp", "slp")
+	dir, err := os.MkdirTemp("/tmp", "slp") // t.TempDir is too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
