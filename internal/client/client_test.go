@@ -173,7 +173,8 @@ func TestProblems(t *testing.T) {
 	}{
 		{
 			"as Slipway says it", 409, `{"status":409,"title":"Held","detail":"cart is held in prod","code":"held","hint":"slipway release cart --env prod","who":"anyone with access"}`,
-			client.Problem{Status: 409, Title: "Held", Detail: "cart is held in prod", Code: "held", Hint: "slipway release cart --env prod", Who: "anyone with access"}, "cart is held in prod",
+			client.Problem{Status: 409, Title: "Held", Detail: "cart is held in prod", Code: "held", Hint: "slipway release cart --env prod", Who: "anyone with access"},
+			"cart is held in prod",
 		},
 		{"a title alone", 500, `{"title":"Broken"}`, client.Problem{Status: 500, Title: "Broken"}, "Broken"},
 		{"a status that is another", 502, `{"status":200,"title":"Broken"}`, client.Problem{Status: 502, Title: "Broken"}, "Broken"},
