@@ -143,7 +143,7 @@ func (d *Driver) ensure(ctx context.Context, f folder, s workload.Spec) error {
 				d.log.Warn("a spec cannot be read and is written anew", "instance", s.ID, "error", err)
 			}
 			if err != nil || !w.Run {
-				r, _ := f.record() //nolint:errcheck // an unreadable record counts no generation
+				r, _ := f.record() // an unreadable record counts no generation
 				w = wish{Gen: max(w.Gen, r.Gen) + 1, Run: true, Spec: s, Tuning: d.tuning}
 				if err := replace(f.path(specFile), w); err != nil {
 					return err
@@ -196,7 +196,7 @@ func (d *Driver) awaitShim(ctx context.Context, f folder, pid int) error {
 			return err
 		}
 		if got, err := unix.Wait4(pid, nil, unix.WNOHANG, nil); got == pid || errors.Is(err, unix.ECHILD) {
-			said, _ := os.ReadFile(f.path(errFile)) //nolint:errcheck // only more words
+			said, _ := os.ReadFile(f.path(errFile)) // only more words
 			return fmt.Errorf("its shim ended at once: %s", strings.TrimSpace(string(said)))
 		}
 		if err := pause(ctx, 2*time.Millisecond); err != nil {
@@ -250,7 +250,7 @@ func (d *Driver) stop(ctx context.Context, f folder) error {
 		}
 		if err != nil {
 			d.log.Warn("a spec cannot be read; its instance is stopped without it", "instance", string(f), "error", err)
-			r, _ := f.record() //nolint:errcheck // an unreadable record counts no generation
+			r, _ := f.record() // an unreadable record counts no generation
 			w = wish{Gen: r.Gen, Run: true, Spec: workload.Spec{ID: workload.ID(filepath.Base(string(f)))}}
 		}
 		if w.Run {

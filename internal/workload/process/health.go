@@ -147,7 +147,7 @@ func (p *prober) http(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close() //nolint:errcheck // read only
+	defer res.Body.Close() // read only
 	if res.StatusCode >= 200 && res.StatusCode < 300 {
 		return nil
 	}
@@ -181,7 +181,7 @@ func (p *prober) command(ctx context.Context) error {
 	case err = <-done:
 	case <-ctx.Done():
 		unix.Kill(-cmd.Process.Pid, unix.SIGKILL) //nolint:errcheck // it may just have ended
-		<-done
+		<-done                                    //nolint:errcheck // it was killed
 		return fmt.Errorf("health command %s: not done within %s", argv[0], p.spec.Timeout)
 	}
 	if err == nil {

@@ -102,7 +102,7 @@ func childrenOf(pid int) []int {
 		if err != nil {
 			continue // the thread ended
 		}
-		for _, f := range strings.Fields(string(b)) {
+		for f := range strings.FieldsSeq(string(b)) {
 			if n, err := strconv.Atoi(f); err == nil {
 				all = append(all, n)
 			}

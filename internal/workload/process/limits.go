@@ -99,7 +99,7 @@ func cgroups() hierarchy {
 				h.unified = filepath.Join(cgroupRoot, "unified", f[2])
 			}
 		default:
-			for _, c := range strings.Split(f[1], ",") {
+			for c := range strings.SplitSeq(f[1], ",") {
 				h.own[c] = filepath.Join(cgroupRoot, c, f[2])
 			}
 		}
@@ -192,7 +192,7 @@ func (b *bounds) oomKills() int {
 	}
 	for line := range strings.Lines(string(text)) {
 		if f := strings.Fields(line); len(f) == 2 && f[0] == "oom_kill" {
-			n, _ := strconv.Atoi(f[1]) //nolint:errcheck // the kernel writes numbers
+			n, _ := strconv.Atoi(f[1]) // the kernel writes numbers
 			return n
 		}
 	}
@@ -238,7 +238,7 @@ func rssOf(pid int) int64 {
 	if len(f) < 2 {
 		return 0
 	}
-	pages, _ := strconv.ParseInt(f[1], 10, 64) //nolint:errcheck // the kernel writes numbers
+	pages, _ := strconv.ParseInt(f[1], 10, 64) // the kernel writes numbers
 	return pages * int64(os.Getpagesize())
 }
 

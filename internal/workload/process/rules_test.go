@@ -65,7 +65,7 @@ func TestHealthFollowsRiseAndFall(t *testing.T) {
 // lines all, the oldest as long as their file is kept.
 func TestLogKeepsTheNewestInOrder(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		dir, err := os.MkdirTemp(t.TempDir(), "")
+		dir, err := os.MkdirTemp(t.TempDir(), "") // one for each run of the property
 		if err != nil {
 			rt.Fatal(err)
 		}

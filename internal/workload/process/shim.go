@@ -302,7 +302,7 @@ func exitWords(err error) string {
 	case err == nil:
 		return "exit status 0"
 	case errors.As(err, &exit):
-		return exit.ProcessState.String()
+		return exit.String()
 	}
 	return strings.TrimSpace(err.Error())
 }

@@ -91,7 +91,7 @@ func (d *Driver) reviveDead(ctx context.Context, f folder, late map[folder]time.
 		if !dead() {
 			return nil
 		}
-		said, _ := os.ReadFile(f.path(errFile)) //nolint:errcheck // only more words
+		said, _ := os.ReadFile(f.path(errFile)) // only more words
 		d.log.Warn("a wanted instance has no shim and gets a new one", "instance", string(f), "last_words", string(said))
 		return d.revive(ctx, f)
 	})

@@ -103,8 +103,9 @@ func (a *app) run(ctx context.Context) error {
 			return err
 		}
 		for i := range n {
-			fmt.Printf("line %d\n", i)
+			fmt.Fprintf(os.Stdout, "line %d\n", i)
 		}
+	case Healthy, NeverReady, Silent, Flapping, Crashing, Stubborn, WrongPort, Redirects: // show it while they serve
 	}
 	return a.serve(ctx)
 }
@@ -174,7 +175,7 @@ func (a *app) serve(ctx context.Context) error {
 	}
 	// What is being answered is answered to the end, as a good service does.
 	err = s.Shutdown(context.WithoutCancel(ctx))
-	<-back
+	<-back //nolint:errcheck // it was shut down
 	return err
 }
 
@@ -225,7 +226,7 @@ func (a *app) healthz(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)
-	default:
+	case Healthy, Slow, Silent, Crashing, ExitAtOnce, Stubborn, Forking, Greedy, WrongPort, Talking, sleeping:
 		w.WriteHeader(http.StatusNoContent)
 	}
 }

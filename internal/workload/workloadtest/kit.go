@@ -150,7 +150,7 @@ func (k *Kit) Running(id workload.ID) []int {
 	if id != "" {
 		want = "MARK=" + k.markOf(id)
 	}
-	files, _ := filepath.Glob("/proc/[0-9]*/environ") //nolint:errcheck // the pattern is good
+	files, _ := filepath.Glob("/proc/[0-9]*/environ") // the pattern is good
 	var pids []int
 	for _, f := range files {
 		b, err := os.ReadFile(f)
@@ -262,7 +262,7 @@ func fetch(ctx context.Context, addr, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer res.Body.Close() //nolint:errcheck // read only
+	defer res.Body.Close() // read only
 	b, err := io.ReadAll(res.Body)
 	return string(b), err
 }
