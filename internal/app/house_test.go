@@ -132,7 +132,7 @@ func freeAddr(t testing.TB) string {
 // which web calls api.
 func build(t testing.TB, rollout string, envs ...string) *home {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "slip") //nolint:usetesting // short, for sockets
+	dir, err := os.MkdirTemp("", "slip") // short, for sockets
 	if err != nil {
 		t.Fatal(err)
 	}
