@@ -239,6 +239,6 @@ func (l *Loop) worldIn(ctx context.Context, tx *store.Tx, p delivery.Project) (p
 	if w.Holds, err = tx.Holds(ctx); err != nil {
 		return w, err
 	}
-	w.Open, err = tx.Rollouts(ctx, store.RolloutQuery{Open: true})
+	w.Open, err = tx.Rollouts(ctx, store.RolloutQuery{Open: true, Limit: store.MaxLimit})
 	return w, err
 }

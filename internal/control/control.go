@@ -54,6 +54,7 @@ type Loop struct {
 	judges  map[delivery.RolloutID]*judgement // of the loop's goroutine alone
 	crashs  map[delivery.RolloutID]int        // restarts seen before the rollout began
 	hands   *hands
+	traces  traces         // of the loop's goroutine alone
 	applied *traffic.Table // of the loop's goroutine alone
 
 	kept func(what string) // told what was just written; for the tests that end the process there
@@ -95,6 +96,9 @@ func (l *Loop) Run(ctx context.Context) error {
 	defer listeners.Wait()
 	listeners.Go(func() { l.listen(ctx) })
 	listeners.Go(func() { l.hearWorkloads(ctx) })
+	if err := l.began(ctx); err != nil && ctx.Err() == nil {
+		l.d.Log.ErrorContext(ctx, "the ledger could not be written", slog.Any("error", err))
+	}
 	for {
 		wake := time.Now().Add(Sweep)
 		next, err := l.pass(ctx)
@@ -143,6 +147,9 @@ func (l *Loop) pass(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
+	if err := l.trace(ctx, v); err != nil {
+		return time.Time{}, err
+	}
 	var soon time.Time
 	wrote := false
 	for _, r := range v.open {
@@ -179,7 +186,9 @@ func (l *Loop) step(ctx context.Context, v *view, r delivery.Rollout) (time.Time
 	if !known(r.State) {
 		return time.Time{}, false, fmt.Errorf("control: %s", strange(r))
 	}
+	stale := ""
 	if r.State == delivery.Queued {
+		stale = v.stale(r)
 		aimed, err := l.aim(v, r)
 		if err != nil {
 			return time.Time{}, false, err
@@ -187,6 +196,7 @@ func (l *Loop) step(ctx context.Context, v *view, r delivery.Rollout) (time.Time
 		r = aimed
 	}
 	facts := l.see(ctx, v, r)
+	facts.Stale = stale
 	m := rollout.Next(r, facts)
 	if m.Test {
 		l.hands.test(ctx, l, v, r)

@@ -34,7 +34,11 @@ func (l *Loop) Doctor(ctx context.Context) []Finding {
 			out = append(out, Finding{Name: "listener " + ls.Name, Outcome: FindBad, What: ls.Addr + ": " + ls.Error, Next: "end what uses the port, or change listen: of this environment in slipway.yaml"})
 		}
 	}
-	out = append(out, l.instanceFindings(pic)...)
+	snap, err := l.d.Store.Snapshot(ctx)
+	if err != nil {
+		return append(out, Finding{Name: "store", Outcome: FindBad, What: err.Error(), Next: "slipway audit verify"})
+	}
+	out = append(out, l.instanceFindings(pic, snap.Wants, snap.Releases)...)
 	for _, svc := range w.Project.Services {
 		if h := svc.Run.Health; h.HTTP == "" && len(h.Command) == 0 {
 			out = append(out, Finding{Name: "health of " + svc.Name, Outcome: FindWarn, What: "no health check: an open port counts as ready, so requests may reach it too early", Next: "add health: /healthz to services." + svc.Name})
@@ -59,14 +63,23 @@ func (l *Loop) ledgerFinding(ctx context.Context) Finding {
 	return Finding{Name: "ledger", Outcome: FindOK, What: fmt.Sprintf("%d lines, chain intact", report.Lines)}
 }
 
-func (l *Loop) instanceFindings(pic live) []Finding {
-	ready, all := 0, 0
+func (l *Loop) instanceFindings(pic live, wants []delivery.Want, releases map[delivery.ReleaseID]delivery.Release) []Finding {
+	ready, wanted := 0, 0
 	var out []Finding
+	for _, w := range wants {
+		wanted += w.Count
+		rel := releases[w.Release]
+		if code := rel.CodeDigest(); w.Count > 0 && !l.d.Artifacts.Has(code) {
+			out = append(out, Finding{
+				Name: "files of " + w.Service + " " + rel.Version, Outcome: FindBad, What: "bundle " + code.Short() + " is gone, so no instance of it can start in " + w.Env,
+				Next: "bring the bundles folder back beside store.db, or slipway deploy " + w.Service + " " + rel.Version + " --from PATH",
+			})
+		}
+	}
 	for _, s := range pic.statuses {
 		if s.Phase == workload.Stopped {
 			continue
 		}
-		all++
 		if s.Phase == workload.Ready {
 			ready++
 			continue
@@ -79,7 +92,11 @@ func (l *Loop) instanceFindings(pic live) []Finding {
 			Next: "slipway logs " + s.Spec.Service + " --env " + s.Spec.Env,
 		})
 	}
-	return append(out, Finding{Name: "instances", Outcome: FindOK, What: fmt.Sprintf("%d of %d ready", ready, all)})
+	all := Finding{Name: "instances", Outcome: FindOK, What: fmt.Sprintf("%d of %d ready", ready, wanted)}
+	if ready < wanted {
+		all.Outcome, all.Next = FindBad, "wait a moment if they are starting, else see the lines above"
+	}
+	return append(out, all)
 }
 
 // Collect forgets bundles that nothing can go back to any more: those of

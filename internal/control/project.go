@@ -25,7 +25,7 @@ func (l *Loop) SetProject(ctx context.Context, p delivery.Project, src []byte, b
 		if err == nil && was.Name != p.Name {
 			return delivery.InvalidNext("project", fmt.Sprintf("this state belongs to project %q, not to %q", was.Name, p.Name), "slipway up --state ANOTHER-FOLDER")
 		}
-		open, err := tx.Rollouts(ctx, store.RolloutQuery{Open: true})
+		open, err := tx.Rollouts(ctx, store.RolloutQuery{Open: true, Limit: store.MaxLimit})
 		if err != nil {
 			return err
 		}

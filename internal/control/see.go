@@ -288,6 +288,21 @@ func (v *view) newerThan(r delivery.Rollout) *rollout.Newer {
 	return newest
 }
 
+// stale says why a queued change of configuration is no longer what was asked
+// for: it was built on code that another release has replaced since, and would
+// bring it back.
+func (v *view) stale(r delivery.Rollout) string {
+	st, ok := promotion.World{Stables: v.Stables}.Stable(r.Service, r.Env)
+	if !ok || r.Kind != delivery.Config || r.Origin == delivery.OriginRollback || st.Release == r.From {
+		return ""
+	}
+	code := v.Releases[r.To].CodeDigest()
+	if code == v.Releases[st.Release].CodeDigest() || code != v.Releases[r.From].CodeDigest() {
+		return ""
+	}
+	return fmt.Sprintf("it changes the configuration of %s, and %s is stable in %s by now; submit it again to change that", r.Was, st.Version, r.Env)
+}
+
 // aim gives a queued rollout the baseline and the plan of this moment: the
 // baseline is always what is stable when it begins.
 func (l *Loop) aim(v *view, r delivery.Rollout) (delivery.Rollout, error) {

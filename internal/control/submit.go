@@ -18,18 +18,19 @@ import (
 
 // Submission is what a person or CI asks to be delivered.
 type Submission struct {
-	Service  string             `json:"service"`
-	Version  string             `json:"version,omitempty"`  // a label; "": one is made
-	Bundle   delivery.Digest    `json:"bundle,omitempty"`   // code; "": that of the release named Version, or of what runs
-	Set      map[string]string  `json:"set,omitempty"`      // configuration that differs from slipway.yaml, for this release
-	Unset    []string           `json:"unset,omitempty"`    // configuration left out, for this release
-	Env      string             `json:"env,omitempty"`      // this environment alone
-	Strategy *delivery.Override `json:"strategy,omitempty"` // instead of slipway.yaml's
-	Reason   string             `json:"reason,omitempty"`
-	Commit   string             `json:"commit,omitempty"`
-	By       string             `json:"-"`
-	Origin   delivery.Origin    `json:"-"`
-	DryRun   bool               `json:"dry_run,omitempty"` // say what would happen, change nothing
+	Service    string             `json:"service"`
+	Version    string             `json:"version,omitempty"`  // a label; "": one is made
+	Bundle     delivery.Digest    `json:"bundle,omitempty"`   // code; "": that of the release named Version, or of what runs
+	Set        map[string]string  `json:"set,omitempty"`      // configuration that differs from slipway.yaml, for this release
+	Unset      []string           `json:"unset,omitempty"`    // configuration left out, for this release
+	Env        string             `json:"env,omitempty"`      // this environment alone
+	Strategy   *delivery.Override `json:"strategy,omitempty"` // instead of slipway.yaml's
+	Reason     string             `json:"reason,omitempty"`
+	Commit     string             `json:"commit,omitempty"`
+	By         string             `json:"-"`
+	Origin     delivery.Origin    `json:"-"`
+	DryRun     bool               `json:"dry_run,omitempty"`     // say what would happen, change nothing
+	BreakGlass bool               `json:"break_glass,omitempty"` // enter Env out of order; wants a reason, which the ledger keeps
 }
 
 // Submitted is a change that was accepted, and the plan of its way.
@@ -38,7 +39,8 @@ type Submitted struct {
 	Release  delivery.Release   `json:"release"`
 	Before   *delivery.Release  `json:"before,omitempty"` // stable in the first environment
 	Rollouts []delivery.Rollout `json:"rollouts"`
-	Plans    []EnvPlan          `json:"plans"` // one per environment it will pass
+	Plans    []EnvPlan          `json:"plans"`           // one per environment it will pass
+	Notes    []string           `json:"notes,omitempty"` // what it does to others, in sentences
 }
 
 // EnvPlan is the plan for one environment.
@@ -124,11 +126,15 @@ func (l *Loop) submit(ctx context.Context, tx *store.Tx, s Submission) (Submitte
 	if err := somethingToDo(w, svc.Name, env, rel, only); err != nil {
 		return Submitted{}, err
 	}
+	if err := inOrder(w, rel, env, s, c.Kinds); err != nil {
+		return Submitted{}, err
+	}
+	out.Notes = notes(w, svc.Name, env)
 	if len(c.Kinds) == 0 {
 		c.Kinds = []delivery.Kind{delivery.Code}
 	}
 	c.Kind, c.Members = c.Kinds[0], []delivery.Member{m}
-	return l.accept(ctx, tx, w, accepted{change: c, release: rel, env: env, only: only, out: out})
+	return l.accept(ctx, tx, w, accepted{change: c, release: rel, env: env, only: only, glass: s.BreakGlass, out: out})
 }
 
 // accepted is a change that passed every check.
@@ -138,6 +144,7 @@ type accepted struct {
 	env     string
 	only    bool
 	back    bool
+	glass   bool
 	out     Submitted
 }
 
@@ -154,6 +161,9 @@ func (l *Loop) accept(ctx context.Context, tx *store.Tx, w promotion.World, a ac
 	text := fmt.Sprintf("%s %s submitted by %s", a.release.Service, a.release.Version, c.By)
 	if c.Reason != "" {
 		text += ": " + c.Reason
+	}
+	if a.glass {
+		text += " (past the order of environments)"
 	}
 	if _, err := tx.Append(delivery.Event{At: w.Now, Kind: delivery.EventSubmitted, Change: c.ID, Service: a.release.Service, Env: a.env, By: c.By, Text: text}); err != nil {
 		return Submitted{}, err
@@ -198,7 +208,8 @@ func (l *Loop) queue(ctx context.Context, tx *store.Tx, w promotion.World, q que
 		Service: q.release.Service, Env: q.env, Override: q.change.Override, From: st.Release, Was: st.Version, To: q.release.ID, Version: q.release.Version,
 		State: delivery.Queued, Reason: "submitted", Created: w.Now, Entered: w.Now,
 	}
-	r.Plan = planFor(w.Project, q.change, q.release, q.env, st.Release, course{back: q.back})
+	warm := st.Previous == q.release.ID && w.Now.Before(st.Warm) // whether it really runs is looked at when it begins
+	r.Plan = planFor(w.Project, q.change, q.release, q.env, st.Release, course{back: q.back || warm, warm: warm})
 	if r, err = tx.CreateRollout(r); err != nil {
 		return r, err
 	}
@@ -369,4 +380,48 @@ func somethingToDo(w promotion.World, service, env string, rel delivery.Release,
 		}
 	}
 	return &delivery.Refusal{Code: delivery.CodeNothingToDo, Field: "version", Why: fmt.Sprintf("%s %s is already stable in %s", service, rel.Version, env), Next: "slipway status"}
+}
+
+// inOrder refuses code that enters an environment without having been stable in
+// the one before. A change of configuration of what runs there may: it has no
+// other place to be tried. Breaking the glass wants a reason.
+func inOrder(w promotion.World, rel delivery.Release, env string, s Submission, kinds []delivery.Kind) error {
+	before := w.Project.Before(env)
+	if before == "" || !slices.Contains(kinds, delivery.Code) {
+		return nil
+	}
+	if st, ok := w.Stable(rel.Service, before); ok && st.Release == rel.ID {
+		return nil
+	}
+	switch {
+	case !s.BreakGlass:
+		return &delivery.Refusal{
+			Code: delivery.CodeNotEligible, Field: "env", Who: "anyone with access",
+			Why:  fmt.Sprintf("%s %s is not stable in %s, which comes before %s", rel.Service, rel.Version, before, env),
+			Next: fmt.Sprintf("slipway deploy %s %s, or --break-glass --reason WHY to go past it", rel.Service, rel.Version),
+		}
+	case s.Reason == "":
+		return delivery.InvalidNext("reason", "going past "+before+" wants a reason, which the ledger keeps", "add --reason WHY")
+	}
+	return nil
+}
+
+// notes says what a new change does to those under way in its environment.
+func notes(w promotion.World, service, env string) []string {
+	var out []string
+	for _, r := range w.Open {
+		if r.Service != service || r.Env != env {
+			continue
+		}
+		replaces := r.Plan.Supersede == delivery.Replace || r.Plan.Supersede == ""
+		switch {
+		case r.State == delivery.Queued && r.Plan.Supersede != delivery.Queue:
+			out = append(out, fmt.Sprintf("takes the place of change #%d (%s), which is queued in %s", r.Change, r.Version, env))
+		case replaces && r.State != delivery.Finishing && r.State != delivery.Soaking && r.State != delivery.Reverting:
+			out = append(out, fmt.Sprintf("takes over from change #%d (%s), which is %s in %s", r.Change, r.Version, r.State, env))
+		default:
+			out = append(out, fmt.Sprintf("queued behind change #%d (%s), which is %s in %s; slipway abort %d ends that", r.Change, r.Version, r.State, env, r.Change))
+		}
+	}
+	return out
 }

@@ -125,7 +125,7 @@ func (l *Loop) newest(ctx context.Context, service string) (promotion.Candidate,
 		}
 		for _, m := range c.Members {
 			if m.Service == service {
-				return promotion.Candidate{Service: service, Release: m.To, Version: m.Version, Change: c.ID, Only: c.Only != ""}, nil
+				return promotion.Candidate{Service: service, Env: c.Only, Release: m.To, Version: m.Version, Change: c.ID, Only: c.Only != ""}, nil
 			}
 		}
 	}

@@ -98,7 +98,7 @@ func (s *stage) scenes() []scene {
 	return []scene{
 		{"a good version goes out: payment v2", "stable in every environment", s.good},
 		{"a bad version goes out: payment v3-bad fails a share of charges, its health check does not see it", "caught, rolled back, held", s.bad},
-		{"blue-green: shop v2 takes over at once in prod, and back", "switched and switched back", s.blueGreen},
+		{"blue-green: shop v2 takes over at once in each environment, and goes back in prod", "switched and switched back", s.blueGreen},
 		{"a bad configuration goes out: BANK_TIMEOUT_MS=5 for payment", "caught, rolled back, the old configuration live", s.badConfig},
 		{"the server is killed with SIGKILL in mid-canary: cart v2", "resumed and done", s.killed},
 	}
@@ -207,7 +207,7 @@ func (s *stage) caught(ctx context.Context, rs []delivery.Rollout, want string) 
 func badTimeout() map[string]string { return map[string]string{"BANK_TIMEOUT_MS": "5"} }
 
 func (s *stage) blueGreen(ctx context.Context, note func(string, ...any)) (string, error) {
-	done, err := s.deploy(ctx, control.Submission{Service: "shop", Version: "v2", Env: s.prod(), Strategy: &delivery.Override{Kind: delivery.BlueGreen}})
+	done, err := s.deploy(ctx, control.Submission{Service: "shop", Version: "v2", Strategy: &delivery.Override{Kind: delivery.BlueGreen}})
 	if err != nil {
 		return "", err
 	}

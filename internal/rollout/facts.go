@@ -19,6 +19,7 @@ type Facts struct {
 	Busy    string            // the rollout that owns this service and environment now; "" if none does
 	Turn    bool              // every rollout queued before this one is over
 	Hold    *delivery.Hold    // that stops this release here
+	Stale   string            // why what is queued is no longer what was asked for; "" if it is
 	Missing string            // why an artifact of the release cannot be had; "" if all are there
 }
 

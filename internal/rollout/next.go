@@ -107,6 +107,8 @@ func (d *decider) queued() {
 		d.to(delivery.Superseded, fmt.Sprintf("superseded by change #%d (%s) before it began", f.Newer.Change, f.Newer.Version))
 	case f.Hold != nil && f.Hold.Kind == delivery.Quarantine:
 		d.to(delivery.Cancelled, "cancelled: "+d.r.Version+" was quarantined: "+f.Hold.Why)
+	case f.Stale != "":
+		d.to(delivery.Cancelled, "cancelled: "+f.Stale)
 	case d.r.Paused != nil:
 		d.waitPaused()
 	case f.Hold != nil:
@@ -141,8 +143,8 @@ func (d *decider) starting() {
 	case d.clearing():
 		d.wait("instances", "stopping "+d.r.Was+" before "+d.r.Version+" starts", "they are gone", "", time.Time{})
 	case d.f.New.Ready < s.New:
-		d.wait("instances", fmt.Sprintf("%d of %s of %s ready%s", d.f.New.Ready, plural(s.New, "instance"), d.r.Version, d.trouble()),
-			"they answer their health check", "", d.deadline())
+		d.waitUpTo(d.deadline(), "instances", fmt.Sprintf("%d of %s of %s ready%s", d.f.New.Ready, plural(s.New, "instance"), d.r.Version, d.trouble()),
+			"they answer their health check; without progress for "+d.r.Plan.Deadline.String()+" it goes back")
 	case len(d.r.Plan.Steps) == 0:
 		d.to(delivery.Finishing, "all instances ready; moving all traffic")
 	default:
@@ -327,11 +329,12 @@ func (d *decider) proven(s delivery.Step) bool {
 	if d.outcome() == delivery.Broken {
 		what = "the judge's input is broken"
 	}
-	until := time.Time{}
+	lifts, limit := fmt.Sprintf("enough requests, or slipway promote %d --env %s", d.r.Change, d.r.Env), time.Time{}
 	if s.Max > 0 {
-		until = d.at(d.r.Shifted, s.Max)
+		lifts += "; after " + s.Max.String() + " a person decides"
+		limit = d.at(d.r.Shifted, s.Max)
 	}
-	d.wait(what, "the judge has not proven "+d.r.Version+" no worse yet", "enough requests, or slipway promote "+fmt.Sprint(d.r.Change)+" --env "+d.r.Env, "", until)
+	d.waitUpTo(limit, what, "the judge has not proven "+d.r.Version+" no worse yet", lifts)
 	return false
 }
 
