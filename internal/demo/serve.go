@@ -125,6 +125,9 @@ func newService(name string, env func(string) string, stdout io.Writer) (*servic
 			return nil, delivery.InvalidNext(key, "is not set; "+name+" calls "+callee, "add needs: ["+callee+"] to "+name+" in slipway.yaml")
 		}
 	}
+	if label := env("SLIPWAY_VERSION"); label != "" {
+		s.how.Version = label // the release's name, which tells two configurations of one version apart
+	}
 	s.log = slog.New(slog.NewJSONHandler(stdout, nil)).With("service", name, "version", s.how.Version)
 	s.client = &http.Client{Timeout: callLimit, Transport: &http.Transport{MaxIdleConnsPerHost: 32, IdleConnTimeout: 30 * time.Second}}
 	return s, d.build(s, env)

@@ -74,7 +74,7 @@ type rolloutDoc struct {
 	Steps          []stepDoc `json:"steps,omitempty" jsonschema_description:"canary: shares of the traffic in percent, rising to 100. Default: 5, 25, 50, 100 in the last environment; 100 in those before."`
 	Hold           *duration `json:"hold,omitempty" jsonschema_description:"canary: least time at each step. Default: 10s in the last environment, 5s before."`
 	Max            *duration `json:"max,omitempty" jsonschema_description:"canary: longest time of judging a step, then a person decides; 0s: no limit. Default: 10m."`
-	Test           command   `json:"test,omitempty" jsonschema_description:"blue-green: command that is run against the preview route before the switch; exit 0 passes."`
+	Test           command   `json:"test,omitempty" jsonschema_description:"blue-green: command that is run in the release's files before the switch; exit 0 passes. To reach the new release it asks $SLIPWAY_URL with the headers Host: $SLIPWAY_HOST and Slipway-Preview: $SLIPWAY_PREVIEW; without the second the release that serves answers."`
 	TestTimeout    *duration `json:"test_timeout,omitempty" jsonschema_description:"blue-green: longest time of the test. Default: 1m."`
 	MaxSurge       *int      `json:"max_surge,omitempty" jsonschema:"minimum=0,maximum=100" jsonschema_description:"rolling: instances above replicas. Default: 1."`
 	MaxUnavailable *int      `json:"max_unavailable,omitempty" jsonschema:"minimum=0,maximum=100" jsonschema_description:"rolling: instances below replicas. Default: 0."`
