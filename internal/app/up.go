@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/slipway-cd/slipway/internal/cli"
 	"github.com/slipway-cd/slipway/internal/proxy"
+	"github.com/slipway-cd/slipway/internal/server"
 	trafficproxy "github.com/slipway-cd/slipway/internal/traffic/proxy"
 	"github.com/slipway-cd/slipway/internal/workload"
 )
@@ -58,21 +60,51 @@ func Up(ctx context.Context, o cli.UpOptions) (cli.UpReport, error) {
 		return cli.UpReport{}, fmt.Errorf("app: %w", err)
 	}
 	report := cli.UpReport{State: files.root}
+	if err := files.admits(o.Addr); err != nil {
+		return report, err
+	}
 	started, err := start(ctx, part{files: files, self: self, name: "proxy", answers: files.proxyAnswers})
 	if err != nil {
 		return report, err
 	}
 	report.Started = started
-	server := part{files: files, self: self, name: "server", answers: func(ctx context.Context) error { return files.serverAnswers(ctx, &report) }}
+	control := part{files: files, self: self, name: "server", answers: func(ctx context.Context) error { return files.serverAnswers(ctx, &report) }}
 	if o.Addr != "" {
-		server.args = []string{"--addr", o.Addr}
+		control.args = []string{"--addr", o.Addr}
 	}
-	if started, err = start(ctx, server); err != nil {
+	if started, err = start(ctx, control); err != nil {
+		if report.Started && holder(files.lock("server")) == 0 {
+			_, endErr := end(context.WithoutCancel(ctx), files.lock("proxy"), startLimit)
+			err = errors.Join(err, endErr)
+			report.Started = false
+		}
 		return report, err
 	}
 	report.Started = report.Started || started
 	report.ServerPID, report.ProxyPID = holder(files.lock("server")), holder(files.lock("proxy"))
 	return report, nil
+}
+
+// admits refuses an address that the server could not listen on, before
+// anything is started. A server that runs has its address already.
+func (l layout) admits(addr string) error {
+	if holder(l.lock("server")) != 0 {
+		return nil
+	}
+	listener, err := server.Listen(cmp.Or(addr, DefaultAddr), server.ListenOptions{})
+	switch {
+	case err == nil:
+		return listener.Close()
+	case holder(l.lock("server")) != 0: // another up was faster, and this is its server
+		return nil
+	}
+	return err
+}
+
+// ProxyRuns reports whether the data plane of a state folder runs, whatever the
+// server does.
+func ProxyRuns(state string) bool {
+	return holder(layout{root: state}.lock("proxy")) != 0
 }
 
 // part is one process of the house.
@@ -93,6 +125,8 @@ func start(ctx context.Context, p part) (started bool, err error) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	var begun time.Time
+	log := p.files.log(p.name)
+	old := sizeOf(log)
 	for {
 		runs := holder(p.files.lock(p.name)) != 0
 		switch {
@@ -103,14 +137,14 @@ func start(ctx context.Context, p part) (started bool, err error) {
 			}
 			started, begun = true, time.Now()
 		case time.Since(begun) > 2*time.Second:
-			return started, fmt.Errorf("app: %s ended while it started: %s", p.name, lastLine(p.files.log(p.name)))
+			return started, fmt.Errorf("app: %s ended while it started: %s", p.name, lastWords(log, old))
 		}
 		if err = p.answers(ctx); err == nil && runs {
 			return started, nil
 		}
 		select {
 		case <-ctx.Done():
-			return started, fmt.Errorf("app: %s does not answer: %w; the end of %s: %s", p.name, err, p.files.log(p.name), lastLine(p.files.log(p.name)))
+			return started, fmt.Errorf("app: %s does not answer: %w; the end of %s: %s", p.name, err, log, lastWords(log, old))
 		case <-tick.C:
 		}
 	}
@@ -135,13 +169,46 @@ func spawn(files layout, self, part string, args ...string) error {
 	return nil
 }
 
-func lastLine(path string) string {
+// sizeOf is the length of a file in bytes, 0 where there is none.
+func sizeOf(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+// mostWords bounds the lines of a log that are told.
+const mostWords = 4
+
+// lastWords is what a process said of its end, in one line: of what was written
+// to its log after the first from bytes, the last lines for people from the
+// reason on. Where it said nothing to people it is the last line of the log.
+func lastWords(path string, from int64) string {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()
 	}
-	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
-	return lines[len(lines)-1]
+	fresh := b[min(from, int64(len(b))):]
+	var said []string
+	for line := range strings.Lines(string(fresh)) {
+		line = strings.Join(strings.Fields(line), " ")
+		if line == "" || strings.HasPrefix(line, "{") {
+			continue
+		}
+		if strings.HasPrefix(line, "✖") || strings.HasPrefix(line, "panic:") {
+			said = nil
+		}
+		said = append(said, line)
+	}
+	switch {
+	case len(said) == 0:
+		lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+		return lines[len(lines)-1]
+	case strings.HasPrefix(said[0], "panic:"):
+		return strings.Join(said[:min(len(said), mostWords)], "; ")
+	}
+	return strings.Join(said[max(0, len(said)-mostWords):], "; ")
 }
 
 func (l layout) proxyAnswers(ctx context.Context) error {
