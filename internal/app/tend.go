@@ -137,10 +137,18 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// text is the last lines as one, for a sentence.
 func (t *tail) text() string {
-	s := strings.TrimSpace(string(t.b))
-	if s == "" {
-		return ""
+	const lines, runes = 3, 300
+	var last []string
+	for _, l := range strings.Split(string(t.b), "\n") {
+		if l = strings.TrimSpace(l); l != "" {
+			last = append(last, l)
+		}
 	}
-	return ": " + s
+	if len(last) == 0 {
+		return "; it said nothing"
+	}
+	s := []rune(strings.Join(last[max(0, len(last)-lines):], " | "))
+	return ": " + string(s[max(0, len(s)-runes):])
 }
