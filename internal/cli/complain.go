@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/slipway-cd/slipway/internal/client"
@@ -29,6 +31,9 @@ func (s *session) complain(err error) {
 		return
 	}
 	c := complaintOf(err)
+	if errors.Is(err, client.ErrNoServer) && s.onlyServerDown() {
+		c = complaint{what: serverDown, why: []string{unanswered(err)}, next: "slipway up"}
+	}
 	if c.next == "" {
 		c.next = "slipway doctor"
 		if exitOf(err) == exitUsage {
@@ -50,6 +55,28 @@ func (s *session) complain(err error) {
 		fmt.Fprintf(&b, "  next  %s\n", c.next)
 	}
 	s.talk(b.String())
+}
+
+// serverDown says what it means that the control plane alone is gone.
+const serverDown = "the server does not answer; the data plane and the instances go on as they are"
+
+// onlyServerDown reports whether a server ran in the state folder of this run,
+// and the data plane there still does.
+func (s *session) onlyServerDown() bool {
+	if s.Roof.ProxyRuns == nil || s.Vars("SLIPWAY_URL") != "" {
+		return false
+	}
+	folder, err := s.folder()
+	if err != nil {
+		return false
+	}
+	_, err = os.Stat(filepath.Join(folder, "api.json"))
+	return err == nil && s.Roof.ProxyRuns(folder)
+}
+
+// unanswered is what an error that matches ErrNoServer says beyond that.
+func unanswered(err error) string {
+	return strings.TrimPrefix(err.Error(), client.ErrNoServer.Error()+": ")
 }
 
 func complaintOf(err error) complaint {

@@ -28,8 +28,10 @@ type deployOptions struct {
 	strategy         string
 	weights          []string
 	hold             time.Duration
+	held             bool // hold was named
 	reason, commit   string
 	detach, dryRun   bool
+	breakGlass       bool
 	timeout          time.Duration
 }
 
@@ -46,6 +48,7 @@ func (s *session) deploy() *cobra.Command {
 			"  slipway deploy payment --set FEE=2 --unset OLD_FEE\n" +
 			"  slipway deploy shop v4 --strategy blue-green\n" +
 			"  slipway deploy shop v4 --env prod --canary 10,50 --hold 30s\n" +
+			"  slipway deploy shop v4 --env prod --break-glass --reason \"prod is on fire\"\n" +
 			"  slipway deploy payment v2 --dry-run -o json",
 		ValidArgsFunction: s.completeService,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -53,6 +56,7 @@ func (s *session) deploy() *cobra.Command {
 			if len(args) > 1 {
 				o.version = args[1]
 			}
+			o.held = cmd.Flags().Changed("hold")
 			return s.runDeploy(cmd.Context(), o)
 		},
 	}
@@ -66,6 +70,7 @@ func (s *session) deploy() *cobra.Command {
 	f.DurationVar(&o.hold, "hold", 10*time.Second, "least time at each step of --canary")
 	f.StringVar(&o.reason, "reason", "", "why, for the ledger")
 	f.StringVar(&o.commit, "commit", "", "commit that it was built from, for the ledger")
+	f.BoolVar(&o.breakGlass, "break-glass", false, "enter --env out of order; needs --reason, which the ledger keeps")
 	f.BoolVar(&o.detach, "detach", false, "submit, and do not watch")
 	f.DurationVar(&o.timeout, "timeout", 0, "stop watching after this time and exit with 5; the change goes on")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what would happen, and change nothing")
@@ -123,7 +128,10 @@ func (s *session) upload(ctx context.Context, api *client.Client, path string) (
 // submission turns the flags into what the API takes.
 func (o deployOptions) submission() (control.Submission, error) {
 	sub := control.Submission{
-		Service: o.service, Version: o.version, Unset: o.unset, Env: o.env, Reason: o.reason, Commit: o.commit, DryRun: o.dryRun,
+		Service: o.service, Version: o.version, Unset: o.unset, Env: o.env, Reason: o.reason, Commit: o.commit, DryRun: o.dryRun, BreakGlass: o.breakGlass,
+	}
+	if err := o.sensible(); err != nil {
+		return sub, err
 	}
 	for _, pair := range o.set {
 		key, value, ok := strings.Cut(pair, "=")
@@ -155,6 +163,55 @@ func (o deployOptions) submission() (control.Submission, error) {
 		}
 	}
 	return sub, sub.Strategy.Validate()
+}
+
+// sensible refuses flags that make no sense together or at all.
+func (o deployOptions) sensible() error {
+	switch {
+	case o.timeout < 0:
+		return delivery.InvalidNext("--timeout", o.timeout.String()+" is less than no time", "slipway deploy "+shell(o.service)+" --timeout 10m")
+	case o.hold < 0:
+		return delivery.InvalidNext("--hold", o.hold.String()+" is less than no time", "slipway deploy "+shell(o.service)+" --canary 10,50 --hold 30s")
+	case o.breakGlass && strings.TrimSpace(o.reason) == "":
+		return delivery.InvalidNext("--break-glass", "needs a reason, which the ledger keeps", o.command()+" --reason \"…\"")
+	}
+	return nil
+}
+
+// command is the command line that these options came from, without --dry-run.
+func (o deployOptions) command() string {
+	words := []string{"slipway", "deploy", shell(o.service)}
+	if o.version != "" {
+		words = append(words, shell(o.version))
+	}
+	add := func(flag string, values ...string) {
+		for _, v := range values {
+			if v != "" {
+				words = append(words, flag, shell(v))
+			}
+		}
+	}
+	add("--from", o.from)
+	add("--set", o.set...)
+	add("--unset", o.unset...)
+	add("--env", o.env)
+	add("--strategy", o.strategy)
+	add("--canary", strings.Join(o.weights, ","))
+	if o.held {
+		add("--hold", o.hold.String())
+	}
+	add("--reason", o.reason)
+	add("--commit", o.commit)
+	if o.breakGlass {
+		words = append(words, "--break-glass")
+	}
+	if o.detach {
+		words = append(words, "--detach")
+	}
+	if o.timeout > 0 {
+		add("--timeout", o.timeout.String())
+	}
+	return strings.Join(words, " ")
 }
 
 // weight reads a share of the traffic in percent: "10", "0.5", "10%".
@@ -240,6 +297,9 @@ func (s *session) preface(done control.Submitted, dry bool) string {
 			fmt.Fprintf(&b, "  config   %s\n", line)
 		}
 	}
+	for _, note := range done.Notes {
+		fmt.Fprintf(&b, "  note     %s\n", note)
+	}
 	return b.String()
 }
 
@@ -307,11 +367,7 @@ func mapDiff(from, to map[string]string, where string) []string {
 // submitted says what comes after a deploy that is not watched.
 func (s *session) submitted(done control.Submitted, o deployOptions) string {
 	if o.dryRun {
-		command := "slipway deploy " + o.service
-		if o.version != "" {
-			command += " " + shell(o.version)
-		}
-		return "  " + s.look.sign(signWaits) + " nothing was changed\n" + next(command)
+		return "  " + s.look.sign(signWaits) + " nothing was changed\n" + next(o.command())
 	}
 	id := done.Change.ID
 	return fmt.Sprintf("  %s change #%d is on its way\n%s", s.look.sign(signRuns), id, next(fmt.Sprintf("slipway watch %d", id), fmt.Sprintf("slipway abort %d", id)))

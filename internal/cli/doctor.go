@@ -28,7 +28,11 @@ func (s *session) doctor() *cobra.Command {
 				}
 			}
 			if errors.Is(err, client.ErrNoServer) {
-				all.Items = append(all.Items, control.Finding{Name: "server", Outcome: "bad", What: "does not run: " + err.Error(), Next: "slipway up"})
+				what := "does not run: " + err.Error()
+				if s.onlyServerDown() {
+					what = serverDown
+				}
+				all.Items = append(all.Items, control.Finding{Name: "server", Outcome: "bad", What: what, Next: "slipway up"})
 				err = nil
 			}
 			if err != nil {

@@ -41,6 +41,7 @@ type follower struct {
 	after   int64           // ledger lines up to this one are no news
 	told    int             // how many of the scene's events were looked at for news
 	said    map[string]bool // waits that were printed
+	proofs  map[delivery.RolloutID]proof
 }
 
 // scene is what the world looks like in one moment.

@@ -118,6 +118,7 @@ func (h *house) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusOK, client.List[delivery.Rollout]{Items: h.now().whole.Rollouts})
 	case path == "/ledger":
 		h.ledger(w, r)
+	case strings.HasSuffix(path, "/logs"): // nothing was written
 	case strings.HasSuffix(path, "/why"):
 		answer(w, http.StatusOK, client.List[delivery.Answer]{Items: h.now().why})
 	default:
@@ -179,13 +180,19 @@ func announce(t *testing.T, state, url string) string {
 // slipway runs the program with a state folder, in a folder of its own.
 func slipway(ctx context.Context, t *testing.T, state string, args ...string) run {
 	t.Helper()
+	return under(ctx, t, Roof{Version: "test"}, t.TempDir(), state, args...)
+}
+
+// under runs the program below a roof, in a folder.
+func under(ctx context.Context, t *testing.T, roof Roof, dir, state string, args ...string) run {
+	t.Helper()
 	var out, errs bytes.Buffer
 	code := Main(ctx, Env{
-		Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Dir: t.TempDir(),
+		Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Dir: dir,
 		Vars: func(name string) string {
 			return map[string]string{"SLIPWAY_HOME": state, "USER": "ann", "TERM": "xterm"}[name]
 		},
-		Roof: Roof{Version: "test"},
+		Roof: roof,
 	})
 	return run{code, out.String(), errs.String()}
 }

@@ -104,7 +104,7 @@ func (s *session) readLogs(ctx context.Context, api *client.Client, service stri
 		}
 	}
 	if len(all) == 0 && o.failed {
-		s.talk("  no failed request is kept; the newest are, until the server is started anew\n")
+		s.talk("  no failed requests are kept for this (they are kept in memory for 15 minutes)\n")
 	}
 	return nil
 }

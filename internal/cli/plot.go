@@ -19,6 +19,7 @@ type chart struct {
 	Baseline []float64   // as long as Canary
 	Marks    []chartMark // steps, in the order of time
 	Back     int64       // second of the rollback; 0: none
+	Room     int         // columns that the heading may take; 0: as many as it likes
 }
 
 // chartMark labels a moment.
@@ -205,7 +206,11 @@ func (c chart) heading(back int, l look) string {
 	}
 	label := "rollback " + time.Unix(c.Back, 0).Format(time.TimeOnly)
 	flag := l.in(toneBad, "╭ ") + label
-	if back >= columns(text)+2 {
+	fits := func(columns int) bool { return c.Room == 0 || gutter+columns <= c.Room }
+	if !fits(columns(text) + 5 + columns(label)) {
+		text = c.Title
+	}
+	if back >= columns(text)+2 && fits(back+columns(flag)) {
 		return margin + pad(text, back) + flag
 	}
 	if back > columns(label)+2+columns(text) {

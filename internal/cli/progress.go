@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +29,7 @@ func (f *follower) block() []string {
 			continue
 		}
 		live := f.seen.live[r.ID]
-		lines = append(lines, head+f.row(r, live))
+		lines = append(lines, head+f.row(r, live, f.s.look.width-1-columns(head)))
 		if drawn(r, live) {
 			plotted = &live
 		}
@@ -59,6 +60,7 @@ func (f *follower) plot(live control.Live) []string {
 	if !r.Reverted.IsZero() {
 		c.Back = r.Reverted.Unix()
 	}
+	c.Room = f.s.look.width - 1
 	return c.draw(f.s.look)
 }
 
@@ -75,8 +77,10 @@ func (f *follower) absent(env string) string {
 	return l.sign(signWaits)
 }
 
-// row says where one rollout stands.
-func (f *follower) row(r delivery.Rollout, live control.Live) string {
+// row says where one rollout stands. What matters less is left out where it
+// does not fit into room columns: the latencies, the slowest first, then the rest
+// of the verdict's numbers, then the bar.
+func (f *follower) row(r delivery.Rollout, live control.Live, room int) string {
 	l := f.s.look
 	switch r.State {
 	case delivery.Done:
@@ -93,14 +97,35 @@ func (f *follower) row(r delivery.Rollout, live control.Live) string {
 	case delivery.Shifting, delivery.Judging, delivery.Waiting, delivery.Finishing, delivery.Soaking:
 	}
 	w := weightOf(r, live)
-	parts := []string{l.in(toneCanary, bar(float64(w)/float64(delivery.Full), barCells)) + " " + w.String()}
-	parts = append(parts, checks(l, live.Verdict)...)
-	if person(r.Waiting) {
-		parts = append(parts, l.sign(signOf(r))+" "+r.Waiting.What)
-	} else if t := strings.TrimSpace(tail(r, f.seen.now)); t != "" {
-		parts = append(parts, l.faint(t))
+	bars := l.in(toneCanary, bar(float64(w)/float64(delivery.Full), barCells)) + " "
+	var last []string
+	if v := live.Verdict; v != nil {
+		if n := strings.Trim(sample(v), " ()"); n != "" {
+			last = append(last, n)
+		}
 	}
-	return strings.Join(parts, "   ")
+	if person(r.Waiting) {
+		last = append(last, l.sign(signOf(r))+" "+r.Waiting.What)
+	} else if t := strings.TrimSpace(tail(r, f.seen.now)); t != "" {
+		last = append(last, l.faint(t))
+	}
+	numbers := checks(l, live.Verdict)
+	for {
+		parts := []string{bars + w.String()}
+		for _, n := range numbers {
+			parts = append(parts, n.text)
+		}
+		text := strings.Join(append(parts, last...), "   ")
+		switch {
+		case columns(text) <= room || len(numbers) == 0 && bars == "":
+			return text
+		case len(numbers) > 0:
+			least := slices.MaxFunc(numbers, func(a, b number) int { return natural(a.name, b.name) })
+			numbers = slices.DeleteFunc(numbers, func(n number) bool { return n == least })
+		default:
+			bars = ""
+		}
+	}
 }
 
 // praise says how good a rollout that is done was.
@@ -145,20 +170,21 @@ func weightOf(r delivery.Rollout, live control.Live) delivery.Weight {
 	return 0
 }
 
-// checks says the verdict's numbers: "errors 0.4 % vs 0.4 % ✔".
-func checks(l look, v *delivery.Verdict) []string {
+// number is what is known of one metric: "errors 0.4 % vs 0.4 % ✔".
+type number struct{ name, text string }
+
+// checks says the verdict's numbers.
+func checks(l look, v *delivery.Verdict) []number {
 	if v == nil {
 		return nil
 	}
-	var out []string
+	var out []number
 	for _, c := range v.Checks {
 		if c.NCanary == 0 || c.Name == "p50" && len(v.Checks) > 2 {
 			continue
 		}
-		out = append(out, fmt.Sprintf("%s %s vs %s %s", c.Name, amount(c, c.Canary), amount(c, c.Stable), l.sign(signOfCheck(c.Outcome))))
-	}
-	if n := strings.Trim(sample(v), " ()"); n != "" {
-		out = append(out, n)
+		text := fmt.Sprintf("%s %s vs %s %s", c.Name, amount(c, c.Canary), amount(c, c.Stable), l.sign(signOfCheck(c.Outcome)))
+		out = append(out, number{c.Name, text})
 	}
 	return out
 }
