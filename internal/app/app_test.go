@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -83,6 +84,9 @@ func TestServerKilledAndAdopted(t *testing.T) {
 	}, func() string { return "" })
 	if err := syscall.Kill(one.ServerPID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
+	}
+	if own, err := app.Listening(t.Context(), h.state); err != nil || !slices.Contains(own, h.port["prod"]) {
+		t.Errorf("without a server the data plane listens on %v, %v; want %s among them", own, err, h.port["prod"])
 	}
 	again := h.up()
 	if again.ServerPID == one.ServerPID || again.ProxyPID != one.ProxyPID {

@@ -107,6 +107,29 @@ func ProxyRuns(state string) bool {
 	return holder(layout{root: state}.lock("proxy")) != 0
 }
 
+// Listening lists the addresses that the data plane of a state folder accepts
+// requests on; none when it does not run.
+func Listening(ctx context.Context, state string) ([]string, error) {
+	if !ProxyRuns(state) {
+		return nil, nil
+	}
+	socket, err := layout{root: state}.socket()
+	if err != nil {
+		return nil, err
+	}
+	seen, err := trafficproxy.New(socket).State(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("app: %w", err)
+	}
+	var addrs []string
+	for _, l := range seen.Listeners {
+		if l.Error == "" {
+			addrs = append(addrs, l.Addr)
+		}
+	}
+	return addrs, nil
+}
+
 // part is one process of the house.
 type part struct {
 	files   layout

@@ -13,8 +13,9 @@ type Roof struct {
 	Shim      func(ctx context.Context, args []string) int
 	Up        func(ctx context.Context, o UpOptions) (UpReport, error)
 	Down      func(ctx context.Context, o DownOptions) (DownReport, error)
-	ProxyRuns func(state string) bool                               // whether the data plane of a state folder runs
-	Demo      func(ctx context.Context, o DemoOptions) (int, error) // exit code
+	ProxyRuns func(state string) bool                                   // whether the data plane of a state folder runs
+	Listening func(ctx context.Context, state string) ([]string, error) // addresses of the data plane, host:port
+	Demo      func(ctx context.Context, o DemoOptions) (int, error)     // exit code
 	DemoServe func(ctx context.Context, name string) error
 	Version   string
 }

@@ -55,9 +55,12 @@ func (s *session) runUp(ctx context.Context, o upOptions) (err error) {
 		return fileErr
 	}
 	if fileErr == nil {
-		_, _, err := file.parse()
+		p, _, err := file.parse()
 		if mistakes := mistakesIn(err); len(mistakes) > 0 {
 			return s.mistaken(mistakes) // before anything is started
+		}
+		if err := s.portsFree(ctx, o.State, p); err != nil {
+			return err
 		}
 	}
 	report, err := s.Roof.Up(ctx, o.UpOptions)
@@ -103,6 +106,9 @@ func (s *session) bringUp(ctx context.Context, api *client.Client, file manifest
 		waiting, stop := context.WithTimeout(ctx, o.timeout)
 		defer stop()
 		code, err = s.arrivals(waiting, api, p, ids, view.Deployed)
+		if err == nil {
+			code, err = s.healthy(waiting, api, healthTime, code)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
