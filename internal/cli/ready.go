@@ -94,14 +94,16 @@ func (s *session) healthy(ctx context.Context, api *client.Client, limit time.Du
 }
 
 // wanting lists what is stable and has fewer healthy instances than it should.
-// What a rollout has taken all traffic from need not have any.
+// What a rollout has taken all traffic from need not have any. Where the server
+// counts no instance at all it has not started them yet.
 func wanting(b delivery.Board) []string {
 	var short []string
 	for _, row := range b.Services {
 		for _, c := range row.Cells {
 			replaced := c.Flight != nil && c.Flight.Weight == delivery.Full
-			if c.Version != "" && c.Healthy < c.Want && !replaced {
-				short = append(short, fmt.Sprintf("%s %s in %s: %d of %d healthy", row.Service, c.Version, c.Env, c.Healthy, c.Want))
+			want := max(1, c.Want)
+			if c.Version != "" && c.Healthy < want && !replaced {
+				short = append(short, fmt.Sprintf("%s %s in %s: %d of %d healthy", row.Service, c.Version, c.Env, c.Healthy, want))
 			}
 		}
 	}

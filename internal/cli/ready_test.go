@@ -71,21 +71,23 @@ func TestUpRefusesAPortInUse(t *testing.T) {
 func TestUpWaitsForHealth(t *testing.T) {
 	for name, c := range map[string]struct {
 		wholeAt int64 // look that finds every instance healthy
+		want    int
 		flight  *delivery.Flight
 		code    exit
 		says    []string
 	}{
-		"at once":            {1, nil, exitDone, nil},
-		"later":              {3, nil, exitDone, []string{"payment v1 in prod: 1 of 2 healthy", "✔ every service is healthy"}},
-		"never":              {1 << 40, nil, exitFailed, []string{"✖ payment v1 in prod: 1 of 2 healthy after ", "next  slipway doctor"}},
-		"replaced meanwhile": {1 << 40, &delivery.Flight{Weight: delivery.Full}, exitDone, nil},
+		"at once":             {1, 2, nil, exitDone, nil},
+		"later":               {3, 2, nil, exitDone, []string{"payment v1 in prod: 1 of 2 healthy", "✔ every service is healthy"}},
+		"nothing started yet": {3, 0, nil, exitDone, []string{"payment v1 in prod: 0 of 1 healthy", "✔ every service is healthy"}},
+		"never":               {1 << 40, 2, nil, exitFailed, []string{"✖ payment v1 in prod: 1 of 2 healthy after ", "next  slipway doctor"}},
+		"replaced meanwhile":  {1 << 40, 2, &delivery.Flight{Weight: delivery.Full}, exitDone, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var looks atomic.Int64
 			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				cell := delivery.Cell{Env: "prod", Version: "v1", Want: 2, Healthy: 1, Flight: c.flight}
+				cell := delivery.Cell{Env: "prod", Version: "v1", Want: c.want, Healthy: c.want / 2, Flight: c.flight}
 				if looks.Add(1) >= c.wholeAt {
-					cell.Healthy = 2
+					cell.Want, cell.Healthy = 2, 2
 				}
 				answer(w, http.StatusOK, delivery.Board{Services: []delivery.Row{{Service: "payment", Cells: []delivery.Cell{{Env: "dev"}, cell}}}})
 			}))
