@@ -141,7 +141,7 @@ func (t *tail) Write(p []byte) (int, error) {
 func (t *tail) text() string {
 	const lines, runes = 3, 300
 	var last []string
-	for _, l := range strings.Split(string(t.b), "\n") {
+	for l := range strings.SplitSeq(string(t.b), "\n") {
 		if l = strings.TrimSpace(l); l != "" {
 			last = append(last, l)
 		}

@@ -82,7 +82,10 @@ func (l *Loop) Board(ctx context.Context) (delivery.Board, error) {
 		}
 	}
 	for _, name := range w.Project.ServiceNames() {
-		row := promotion.Row(w, name, func(env string, id delivery.ReleaseID) (int, int) { return pic.health(name, env, id) })
+		svc, _ := w.Project.Service(name)
+		row := promotion.Row(w, name, func(env string, id delivery.ReleaseID) (healthy, want int) {
+			return pic.healthy(name, env, id), svc.In[env].Replicas
+		})
 		if row.Now {
 			b.Deployable++
 		}
@@ -205,16 +208,12 @@ func (l *Loop) FailedSamples(service, env string, releases []delivery.ReleaseID)
 // Calls lists who called whom in the last ten minutes, as the data plane saw it.
 func (l *Loop) Calls(service string) []Call { return l.counts.calls(service) }
 
-// health counts the healthy and the wanted instances of a release.
-func (p live) health(service, env string, id delivery.ReleaseID) (healthy, want int) {
+// healthy counts the instances of a release that are ready.
+func (p live) healthy(service, env string, id delivery.ReleaseID) (n int) {
 	for _, s := range p.statuses {
-		if s.Spec.Service != service || s.Spec.Env != env || s.Spec.Release != id || s.Phase == workload.Stopped {
-			continue
-		}
-		want++
-		if s.Phase == workload.Ready {
-			healthy++
+		if s.Spec.Service == service && s.Spec.Env == env && s.Spec.Release == id && s.Phase == workload.Ready {
+			n++
 		}
 	}
-	return healthy, want
+	return n
 }
