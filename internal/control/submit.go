@@ -413,11 +413,10 @@ func notes(w promotion.World, service, env string) []string {
 		if r.Service != service || r.Env != env {
 			continue
 		}
-		replaces := r.Plan.Supersede == delivery.Replace || r.Plan.Supersede == ""
 		switch {
-		case r.State == delivery.Queued && r.Plan.Supersede != delivery.Queue:
+		case r.Yields() && r.State == delivery.Queued:
 			out = append(out, fmt.Sprintf("takes the place of change #%d (%s), which is queued in %s", r.Change, r.Version, env))
-		case replaces && r.State != delivery.Finishing && r.State != delivery.Soaking && r.State != delivery.Reverting:
+		case r.Yields():
 			out = append(out, fmt.Sprintf("takes over from change #%d (%s), which is %s in %s", r.Change, r.Version, r.State, env))
 		default:
 			out = append(out, fmt.Sprintf("queued behind change #%d (%s), which is %s in %s; slipway abort %d ends that", r.Change, r.Version, r.State, env, r.Change))

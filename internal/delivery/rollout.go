@@ -235,3 +235,19 @@ func (r Rollout) At() (Step, bool) {
 	}
 	return r.Plan.Steps[r.Step], true
 }
+
+// Yields reports whether a rollout gives way to a newer one of its service and
+// environment at once. From finishing on it is let go to its end, which is near.
+func (r Rollout) Yields() bool {
+	switch r.State {
+	case Queued:
+		return r.Plan.Supersede != Queue
+	case Preparing, Starting, Shifting, Judging, Waiting:
+		return r.Plan.Supersede == Replace || r.Plan.Supersede == ""
+	case Finishing, Soaking, Reverting:
+		return false
+	case Done, Reverted, RevertFailed, Superseded, Cancelled:
+		return true
+	}
+	return false // a state of another version of Slipway: let it be
+}

@@ -144,7 +144,7 @@ func slot(w World, c Candidate) delivery.Gate {
 			return ends("slot", what, r)
 		case !c.Person && r.Change > c.Change:
 			return waits("slot", what+"; it is newer", fmt.Sprintf("passes if it goes back, or slipway abort %d", r.Change), time.Time{})
-		case !yields(r):
+		case !r.Yields():
 			return ends("slot", what, r)
 		case over == nil || r.State.Active():
 			over = r
@@ -162,21 +162,6 @@ func ends(name, what string, r *delivery.Rollout) delivery.Gate {
 		return waits(name, what, "passes when it is back", time.Time{})
 	}
 	return waits(name, what, fmt.Sprintf("passes when it ends, or slipway abort %d", r.Change), over(r))
-}
-
-// yields says whether a rollout gives way to a newer one at once.
-func yields(r *delivery.Rollout) bool {
-	switch r.State {
-	case delivery.Queued:
-		return r.Plan.Supersede != delivery.Queue
-	case delivery.Preparing, delivery.Starting, delivery.Shifting, delivery.Judging, delivery.Waiting:
-		return r.Plan.Supersede == delivery.Replace || r.Plan.Supersede == ""
-	case delivery.Finishing, delivery.Soaking, delivery.Reverting:
-		return false
-	case delivery.Done, delivery.Reverted, delivery.RevertFailed, delivery.Superseded, delivery.Cancelled:
-		return true
-	}
-	return false // a state of another version of Slipway: let it be
 }
 
 // mode asks who brings a release there: the automation, or a person.

@@ -37,12 +37,7 @@ func (d *decider) back() bool {
 
 // overtaken says whether a newer change may take over. From finishing on, the
 // rollout is let go to its end, which is near.
-func (d *decider) overtaken() bool {
-	if d.f.Newer == nil || d.r.Plan.Supersede == delivery.Queue || d.r.Plan.Supersede == delivery.Coalesce {
-		return false
-	}
-	return d.r.State != delivery.Finishing && d.r.State != delivery.Soaking
-}
+func (d *decider) overtaken() bool { return d.f.Newer != nil && d.r.Yields() }
 
 // stalled says whether capacity was short for the deadline without a new best.
 // Flapping instances reach no new best, so the time they are away adds up.

@@ -103,7 +103,7 @@ func (d *decider) queued() {
 	switch {
 	case d.asked(delivery.AskAbort):
 		d.to(delivery.Cancelled, "cancelled by "+d.r.Asked.By+" before it began")
-	case f.Newer != nil && d.r.Plan.Supersede != delivery.Queue:
+	case d.overtaken():
 		d.to(delivery.Superseded, fmt.Sprintf("superseded by change #%d (%s) before it began", f.Newer.Change, f.Newer.Version))
 	case f.Hold != nil && f.Hold.Kind == delivery.Quarantine:
 		d.to(delivery.Cancelled, "cancelled: "+d.r.Version+" was quarantined: "+f.Hold.Why)
