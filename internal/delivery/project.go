@@ -10,6 +10,7 @@ type Project struct {
 	Name         string        `json:"name"`
 	Services     []Service     `json:"services"`
 	Environments []Environment `json:"environments"` // in the order of promotion
+	DataPlane    DataPlane     `json:"data_plane,omitzero"`
 }
 
 // Service is one thing that receives requests or does work.
@@ -20,6 +21,9 @@ type Service struct {
 	Run      RunSpec               `json:"run"`
 	Config   map[string]string     `json:"config,omitempty"`
 	Public   Public                `json:"public"`
+	Traffic  Traffic               `json:"traffic,omitzero"`
+	Targets  []Target              `json:"targets,omitempty"`
+	Mirror   *Mirror               `json:"mirror,omitempty"`
 	In       map[string]Deployment `json:"in"` // environment -> how it is deployed there
 }
 
@@ -52,6 +56,7 @@ type Environment struct {
 	Name    string    `json:"name"`
 	Listen  string    `json:"listen"` // host:port of its listener
 	Promote Promotion `json:"promote"`
+	TLS     *TLS      `json:"tls,omitempty"` // of its listener
 }
 
 // StrategyKind names a way to roll out.

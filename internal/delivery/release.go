@@ -69,12 +69,22 @@ type Release struct {
 
 // RunSpec is how an instance of a release is started, checked and stopped.
 type RunSpec struct {
-	Command []string `json:"command"`
-	Health  Health   `json:"health"`
-	Stop    Stop     `json:"stop"`
-	Limits  Limits   `json:"limits"`
-	Needs   []Need   `json:"needs,omitempty"`
+	Command  []string `json:"command"`
+	Protocol Protocol `json:"protocol,omitempty"`
+	Health   Health   `json:"health"`
+	Stop     Stop     `json:"stop"`
+	Limits   Limits   `json:"limits"`
+	Needs    []Need   `json:"needs,omitempty"`
 }
+
+// Protocol is what an instance speaks on its port.
+type Protocol string
+
+// Protocols.
+const (
+	HTTP1 Protocol = ""    // HTTP/1.1
+	H2C   Protocol = "h2c" // HTTP/2 without TLS, as gRPC servers do
+)
 
 // Need names a service that this one calls. AtLeast is the lowest version it
 // can work with; empty means any.
@@ -84,9 +94,10 @@ type Need struct {
 }
 
 // Health says how an instance shows that it can take requests. At most one of
-// HTTP, TCP and Command is set; none means: the process runs.
+// HTTP, GRPC, TCP and Command is set; none means: the process runs.
 type Health struct {
 	HTTP     string        `json:"http,omitempty"`    // path; any 2xx is healthy
+	GRPC     *string       `json:"grpc,omitempty"`    // service name asked of grpc.health.v1, "" for the whole server
 	TCP      bool          `json:"tcp,omitempty"`     // the port accepts a connection
 	Command  []string      `json:"command,omitempty"` // exit 0 is healthy; PORT is set
 	Interval time.Duration `json:"interval"`          // between two probes

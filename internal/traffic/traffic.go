@@ -13,20 +13,23 @@ import (
 
 // Table is all that a data plane routes by. It is immutable once applied.
 type Table struct {
-	Generation int64      `json:"generation"`
-	Listeners  []Listener `json:"listeners"`
-	Routes     []Route    `json:"routes"`
+	Generation int64              `json:"generation"`
+	Listeners  []Listener         `json:"listeners"`
+	Routes     []Route            `json:"routes"`
+	Plane      delivery.DataPlane `json:"plane,omitzero"`
+	PreviewKey []byte             `json:"preview_key,omitempty"` // preview headers of public listeners must be signed with it; empty takes them unsigned
 }
 
 // Listener is one address the data plane accepts requests on. A public listener
 // chooses among routes by host and path; one with Only set is an edge: every
 // request on it goes to that route and is counted as coming from Caller.
 type Listener struct {
-	Name   string `json:"name"` // "prod", or "prod/shop>cart" for an edge
-	Addr   string `json:"addr"` // host:port
-	Env    string `json:"env"`
-	Caller string `json:"caller,omitempty"` // service that calls through this edge
-	Only   string `json:"only,omitempty"`   // Route.Name
+	Name   string        `json:"name"` // "prod", or "prod/shop>cart" for an edge
+	Addr   string        `json:"addr"` // host:port
+	Env    string        `json:"env"`
+	Caller string        `json:"caller,omitempty"` // service that calls through this edge
+	Only   string        `json:"only,omitempty"`   // Route.Name
+	TLS    *delivery.TLS `json:"tls,omitempty"`
 }
 
 // Route is one service's traffic in one environment. A public listener of the
@@ -37,12 +40,31 @@ type Route struct {
 	Service string             `json:"service"`
 	Gen     int64              `json:"generation"`    // of the split, as delivery.Route.Gen
 	Own     []string           `json:"own,omitempty"` // hosts at which every path is its, whatever Paths says
-	Hosts   []string           `json:"hosts"`         // exact, lower case, without port; "" is any host; with Paths and no host: any
+	Hosts   []string           `json:"hosts"`         // lower case, without port; exact, or "*.example.org" for every name below it; "" is any host; with Paths and no host: any
 	Paths   []string           `json:"paths"`         // prefixes on the environment's listener, on path-segment borders; not stripped
 	Salt    string             `json:"salt"`
 	Pools   []Pool             `json:"pools"` // candidates first, stable last
 	Preview delivery.ReleaseID `json:"preview,omitempty"`
-	Timeout time.Duration      `json:"timeout"` // from the last piece of the request to the first byte of the answer, retries included; 0 means 60 s. Bodies may stream longer
+	Targets []Target           `json:"targets,omitempty"` // before the split; the first that matches
+	Mirror  *Mirror            `json:"mirror,omitempty"`
+	Paused  bool               `json:"paused,omitempty"` // requests are held, as Traffic.Hold allows, though pools have weight
+
+	delivery.Traffic
+}
+
+// Target is delivery.Target, aimed.
+type Target struct {
+	Name    string               `json:"name"`
+	When    []delivery.Condition `json:"when"`
+	Release delivery.ReleaseID   `json:"release"` // of a pool of the route
+}
+
+// Mirror is delivery.Mirror, aimed.
+type Mirror struct {
+	Release delivery.ReleaseID `json:"release"` // of a pool of the route
+	Share   delivery.Weight    `json:"share"`
+	Unsafe  bool               `json:"unsafe,omitempty"`
+	MaxBody int64              `json:"max_body,omitempty"`
 }
 
 // Pool is the instances of one release behind a route.
@@ -50,6 +72,8 @@ type Pool struct {
 	Release   delivery.ReleaseID `json:"release"`
 	Version   string             `json:"version"`
 	Weight    delivery.Weight    `json:"weight"`
+	Cohort    string             `json:"cohort,omitempty"`   // requests carried here tell it to those they call, and a caller's own leads it here
+	Protocol  delivery.Protocol  `json:"protocol,omitempty"` // the instances'
 	Endpoints []Endpoint         `json:"endpoints"`
 	Check     Check              `json:"check"`
 	Drain     time.Duration      `json:"drain,omitempty"` // a request still on an endpoint this long after it left the table is cut; 0 never cuts
@@ -66,6 +90,7 @@ type Endpoint struct {
 // to answer, 2 good checks to rise and 3 bad ones to fall.
 type Check struct {
 	HTTP     string        `json:"http,omitempty"` // path; any 2xx is healthy
+	GRPC     *string       `json:"grpc,omitempty"` // service name for grpc.health.v1.Health/Check, "" for the whole server
 	Interval time.Duration `json:"interval"`
 	Timeout  time.Duration `json:"timeout"`
 	Rise     int           `json:"rise"`
@@ -124,6 +149,14 @@ type Frame struct {
 	Failed []Sample  `json:"failed,omitempty"` // failed requests, bounded
 }
 
+// Callers of requests that the split did not draw, and which are no evidence.
+// TargetCaller is followed by the target's name and a closing bracket.
+const (
+	CohortCaller = "(cohort)" // sent where its caller's cohort is
+	MirrorCaller = "(mirror)" // a copy, of which nobody sees the answer
+	TargetCaller = "(target "
+)
+
 // PreviewCaller is the Block.Caller of requests that asked for the preview
 // release by header. They are not drawn by the split, so they are no evidence.
 const PreviewCaller = "(preview)"
@@ -179,4 +212,34 @@ type Driver interface {
 	// Watch calls frame with counts from second since on, every 250 ms while
 	// anything changes and at least once a second, until ctx ends or the engine goes away.
 	Watch(ctx context.Context, since int64, frame func(Frame)) error
+}
+
+// Fault is a disturbance that a data plane makes on purpose. It is never kept on
+// disk, and ends by itself when its lease is not renewed in time.
+type Fault struct {
+	ID      string               `json:"id"`
+	Route   string               `json:"route"`             // Route.Name
+	Release delivery.ReleaseID   `json:"release,omitempty"` // "" is any
+	Cohort  string               `json:"cohort,omitempty"`  // of the request; "" is any
+	When    []delivery.Condition `json:"when,omitempty"`    // all of them
+	Share   delivery.Weight      `json:"share"`             // of the sticky keys it may touch, above 0 and at most MaxFaultShare in sum for a route
+	Delay   time.Duration        `json:"delay,omitempty"`   // before the request is carried, at most a minute
+	Abort   int                  `json:"abort,omitempty"`   // answer this status, 400 to 599, instead
+	Reset   bool                 `json:"reset,omitempty"`   // cut the caller's connection instead
+	Slow    int                  `json:"slow,omitempty"`    // bytes a second of the answer's body
+	Cut     int64                `json:"cut,omitempty"`     // cut the connection after so many bytes of the answer's body; -1 cuts after the head
+	Lease   time.Duration        `json:"lease"`             // above 0, at most MaxFaultLease
+}
+
+// Bounds of faults.
+const (
+	MaxFaultLease = 10 * time.Second
+	MaxFaultShare = delivery.Full / 2 // of a route's sticky keys, all of its faults together
+)
+
+// FaultState is a fault in force.
+type FaultState struct {
+	Fault
+	Until   time.Time `json:"until"`   // its lease
+	Touched uint64    `json:"touched"` // requests so far
 }

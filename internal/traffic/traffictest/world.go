@@ -109,7 +109,7 @@ func Share(in *Instance, weight delivery.Weight) traffic.Pool {
 func (w *World) Route(name string, hosts []string, pools ...traffic.Pool) traffic.Route {
 	return traffic.Route{
 		Name: name, Env: "prod", Service: strings.TrimPrefix(name, "prod/"), Gen: w.Generation + 1,
-		Hosts: hosts, Salt: "one rollout", Pools: pools, Timeout: patience,
+		Hosts: hosts, Salt: "one rollout", Pools: pools, Traffic: delivery.Traffic{Timeout: patience},
 	}
 }
 
