@@ -50,7 +50,7 @@ func upgradeOf(h http.Header) string {
 // outgoing returns the request as the instance gets it, but for its address,
 // context and body. On a public listener what a caller says about forwarding is
 // dropped; on an edge, where a service calls, it is continued.
-func outgoing(r *http.Request, edge bool, key string) *http.Request {
+func outgoing(r *http.Request, edge bool, key, cohort string) *http.Request {
 	h := r.Header.Clone()
 	protocol := upgradeOf(h)
 	trailers := hasToken(h["Te"], "trailers")
@@ -66,7 +66,11 @@ func outgoing(r *http.Request, edge bool, key string) *http.Request {
 		h["User-Agent"] = []string{""} // none, instead of Go's own
 	}
 	forwarded(h, r, edge)
-	h.Set(keyHeader, key)
+	h[keyHeader] = []string{key}
+	delete(h, cohortHeader)
+	if cohort != "" {
+		h[cohortHeader] = []string{cohort}
+	}
 	return &http.Request{
 		Method:        r.Method,
 		URL:           &url.URL{Scheme: "http", Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery},

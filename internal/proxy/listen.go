@@ -120,3 +120,14 @@ func (f *front) unbind() {
 		_ = ln.Close()
 	}
 }
+
+// serverFor returns the HTTP server of one listener, with every bound set.
+func serverFor(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}

@@ -4,59 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
-// maxAttempts is the first attempt and at most two more.
-const maxAttempts = 3
-
-var errNoAnswer = errors.New("no answer in time")
-
-// exchange is one request on its way through the data plane.
-//
-// It is counted once, under the release that the split (or the preview header)
-// chose for it, whatever happens next. A retry inside that release's pool saves
-// the request, and only Retries tells of it. When a candidate's pool has no
-// instance left that could answer, the stable pool answers instead so that the
-// caller does not suffer, but the request stays on the candidate's account as
-// Connect or Broken: the judge sees the failure, and the stable release's
-// counts are not touched by callers that the split never gave it.
+// exchange is a passage on the full path: net/http on the caller's side.
 type exchange struct {
-	e       *engine
-	w       http.ResponseWriter
-	r       *http.Request
-	l       *listener
-	route   *route
-	pool    *pool // chosen, on whose account the request is
-	who     caller
-	preview bool
-	ticket  ticket
-	body    *body
-	out     *http.Request
-	tried   []*endpoint
-	crossed bool    // the stable pool answers for the chosen one
-	first   failure // of the chosen pool, when crossed
-	store   [maxAttempts]*endpoint
+	passage
+	w    http.ResponseWriter
+	r    *http.Request
+	body *body
+	out  *http.Request
 }
 
-// failure is why an attempt came to nothing.
-type failure struct {
-	how outcome
-	err error
-}
-
-// ServeHTTP routes one request.
+// ServeHTTP carries one request.
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e := f.engine
 	if e.ending.Load() || f.leaving.Load() {
@@ -66,129 +33,18 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem{Status: http.StatusMethodNotAllowed, Code: "no_tunnels", Detail: "this proxy opens no tunnels"}.write(w)
 		return
 	}
-	x := &exchange{e: e, w: w, r: r}
-	x.tried = x.store[:0]
+	x := &exchange{w: w, r: r, passage: passage{e: e, asked: httpAsked{r}}}
 	began := time.Now()
 	p, why := x.enter(f, began)
 	if why != nil {
 		why.write(w)
 		return
 	}
-	x.ticket = x.account().begin(began, x.route.spec.Gen, x.who)
-	if x.route.split && x.who.fresh && x.l.spec.Only == "" {
+	x.begin(began)
+	if x.remembers() {
 		remember(w.Header(), x.who.key)
 	}
 	x.carry(p) //nolint:contextcheck // the exchange has the request, and its context
-}
-
-// enter finds route, release and instance by the table in force and claims the
-// instance. The claim counts only if that table is still in force after it: so
-// once a change is acknowledged no request goes by the table before it.
-func (x *exchange) enter(f *front, now time.Time) (*endpoint, *problem) {
-	for {
-		t := x.e.table.Load()
-		l := f.listener(t)
-		route := l.match(x.r.Host, x.r.URL.Path)
-		if route == nil {
-			return nil, notRouted(l, x.r)
-		}
-		edge := l.spec.Only != ""
-		if x.who.key == "" {
-			x.who = callerOf(x.r, edge)
-		}
-		x.l, x.route, x.preview = l, route, false
-		if want := x.r.Header.Get(previewHeader); want != "" {
-			x.pool = route.preview(want)
-			x.preview = x.pool != nil
-			if !x.preview && !edge { // on an edge the header may be meant for another service
-				return nil, &problem{
-					Status: http.StatusNotFound, Code: "no_preview", Field: previewHeader,
-					Detail: fmt.Sprintf("route %s has no preview %q", route.spec.Name, want),
-				}
-			}
-		}
-		if !x.preview {
-			x.pool = route.choose(bucket(route.spec.Salt, x.who.key))
-		}
-		if x.pool == nil {
-			return nil, &problem{Status: http.StatusServiceUnavailable, Code: "no_release", Detail: "no release of " + route.spec.Name + " takes traffic yet"}
-		}
-		p := x.next(route, now, failure{})
-		if x.e.table.Load() == t {
-			return p, nil
-		}
-		if p != nil {
-			p.unclaim()
-		}
-		x.tried, x.crossed = x.store[:0], false
-	}
-}
-
-func notRouted(l *listener, r *http.Request) *problem {
-	host := hostOf(r.Host)
-	return &problem{
-		Status: http.StatusNotFound, Code: "no_route", Field: "host",
-		Detail: fmt.Sprintf("nothing answers host %q path %q on listener %s", host, r.URL.Path, l.spec.Name),
-		Hint:   "slipway status lists what is reachable",
-	}
-}
-
-// account returns the counts of the chosen release for who calls.
-func (x *exchange) account() *series {
-	who := x.l.spec.Caller
-	if x.preview {
-		who = traffic.PreviewCaller
-	}
-	if s := x.pool.series[who]; s != nil {
-		return s
-	}
-	return x.e.counts.get(x.route.spec.Name, x.pool.spec.Release, who) // an edge that has left the table
-}
-
-// next claims an instance for the next attempt, or returns nil when there is
-// none: another healthy one of the chosen release; for a candidate, not for a
-// preview, one of the stable release; and as a last resort, before any attempt
-// was made, an unhealthy one of the chosen release.
-func (x *exchange) next(route *route, now time.Time, last failure) *endpoint {
-	if len(x.tried) >= maxAttempts {
-		return nil
-	}
-	chosen, stable := route.pool(x.pool.spec.Release), route.stable()
-	if !x.crossed && chosen != nil {
-		if p := x.claim(chosen.pick, now); p != nil {
-			return p
-		}
-	}
-	if stable != nil && stable != chosen && !x.preview {
-		if p := x.claim(stable.pick, now); p != nil {
-			if !x.crossed {
-				x.crossed, x.first = true, last
-				if last.err == nil {
-					x.first = failure{unreached, errors.New("no healthy instance of " + string(x.pool.spec.Release))}
-				}
-			}
-			return p
-		}
-	}
-	if len(x.tried) == 0 && chosen != nil {
-		return x.claim(func(_ time.Time, tried []*endpoint) *endpoint { return chosen.pickAny(tried) }, now)
-	}
-	return nil
-}
-
-// claim picks until an endpoint that has not left accepts the claim.
-func (x *exchange) claim(pick func(time.Time, []*endpoint) *endpoint, now time.Time) *endpoint {
-	skip := x.tried
-	for {
-		p := pick(now, skip)
-		if p == nil {
-			return nil
-		}
-		if p.claim() {
-			return p
-		}
-		skip = append(slices.Clone(skip), p)
-	}
 }
 
 // carry makes attempts until one is answered or none is left.
@@ -198,7 +54,7 @@ func (x *exchange) carry(p *endpoint) {
 		if p != nil {
 			p.unclaim()
 		}
-		x.close(failure{cancelled, err}, 0, 0)
+		x.end(failure{cancelled, err}, 0, 0)
 		panic(http.ErrAbortHandler)
 	}
 	defer x.body.end(x.w)
@@ -206,7 +62,7 @@ func (x *exchange) carry(p *endpoint) {
 		x.refuse(failure{unreached, errors.New("there is no instance of " + string(x.pool.spec.Release))})
 		return
 	}
-	x.out = outgoing(x.r, x.l.spec.Only != "", x.who.key)
+	x.out = outgoing(x.r, x.edge(), x.who.key, x.onward())
 	ctx, cancel := context.WithCancelCause(x.r.Context())
 	defer cancel(nil)
 	timer := time.AfterFunc(x.route.timeout, func() {
@@ -230,10 +86,9 @@ func (x *exchange) carry(p *endpoint) {
 			return
 		}
 		why := x.why(ctx, err)
-		x.blame(p, why)
-		p.unclaim()
-		x.tried = append(x.tried, p)
-		if p = x.again(a, why); p == nil {
+		x.lost(p, why)
+		p = x.again(attempted{why: why, answered: a.answered.Load(), replayable: x.body.replayable(), untouched: x.body.untouched()})
+		if p == nil {
 			x.refuse(why)
 			return
 		}
@@ -305,52 +160,6 @@ func (x *exchange) why(ctx context.Context, err error) failure {
 	return failure{broken, err}
 }
 
-// blame counts a failed attempt towards the ejection of its instance.
-func (x *exchange) blame(p *endpoint, why failure) {
-	if why.how != unreached && why.how != broken {
-		return
-	}
-	t := x.e.table.Load()
-	if r := t.routes[x.route.spec.Name]; r != nil {
-		if pool := r.pool(p.release); pool != nil {
-			p.failed(why.err, pool.endpoints, &x.e.ejecting)
-		}
-	}
-}
-
-// again claims an instance for one more attempt, if the request may be made
-// again: after a connect failure any request whose body is still whole; after
-// a connection that died before the first byte of an answer, an idempotent
-// one. A timeout is never tried again: the caller has waited long enough.
-func (x *exchange) again(a *attempt, why failure) *endpoint {
-	switch why.how {
-	case unreached:
-		if !x.body.untouched() {
-			return nil
-		}
-	case broken:
-		if a.answered.Load() || !idempotent(x.r.Method) || !x.body.replayable() {
-			return nil
-		}
-	case finished, late, cancelled:
-		return nil
-	}
-	route := x.e.table.Load().routes[x.route.spec.Name]
-	if route == nil {
-		return nil
-	}
-	now := time.Now()
-	if p := x.next(route, now, why); p != nil {
-		return p
-	}
-	// Alone in its pool: the connection died, perhaps not the instance.
-	last := x.tried[len(x.tried)-1]
-	if why.how == broken && len(x.tried) == 1 && last.healthy(now) && last.claim() {
-		return last
-	}
-	return nil
-}
-
 // answer passes an instance's answer on.
 func (x *exchange) answer(ctx context.Context, p *endpoint, res *http.Response) {
 	defer p.unclaim()
@@ -386,7 +195,7 @@ func (x *exchange) answer(ctx context.Context, p *endpoint, res *http.Response) 
 		} else {
 			x.blame(p, why)
 		}
-		x.close(why, res.StatusCode, n)
+		x.end(why, res.StatusCode, n)
 		// The caller must see a broken connection: a clean end would be a lie.
 		panic(http.ErrAbortHandler)
 	}
@@ -398,7 +207,7 @@ func (x *exchange) answer(ctx context.Context, p *endpoint, res *http.Response) 
 			h[http.TrailerPrefix+name] = values
 		}
 	}
-	x.close(failure{how: finished}, res.StatusCode, n)
+	x.end(failure{how: finished}, res.StatusCode, n)
 }
 
 // streams says whether an answer's pieces must not wait for each other.
@@ -408,52 +217,15 @@ func streams(res *http.Response) bool {
 
 // refuse answers for a request that no instance answered.
 func (x *exchange) refuse(why failure) {
-	status := http.StatusBadGateway
-	p := problem{Code: "no_connection", Detail: "no instance of " + x.route.spec.Service + " could be reached", Hint: "slipway status " + x.route.spec.Service}
-	switch why.how {
-	case late:
-		status, p.Code, p.Detail = http.StatusGatewayTimeout, "no_answer", x.route.spec.Service+" gave "+why.err.Error()
-	case broken:
-		p.Code, p.Detail = "broken_answer", x.route.spec.Service+" closed the connection without an answer"
-	case unreached:
-		if len(x.tried) == 0 {
-			status = http.StatusServiceUnavailable
-		}
-	case cancelled:
-		x.close(why, 0, 0)
+	if why.how == cancelled {
+		x.end(why, 0, 0)
 		panic(http.ErrAbortHandler)
-	case finished:
 	}
-	x.close(why, status, 0)
-	p.Status = status
+	p := x.refusal(why)
+	x.end(why, p.Status, 0)
 	p.write(x.w)
 }
 
-// close ends the account of the request.
-func (x *exchange) close(why failure, status int, sent int64) {
-	if x.crossed && why.how != cancelled {
-		why = x.first
-	}
-	if !x.ticket.end(why.how, status, x.body.bytes(), sent) {
-		return
-	}
-	s := traffic.Sample{
-		At: x.ticket.began, Route: x.route.spec.Name, Release: x.pool.spec.Release, Caller: x.ticket.s.key.caller,
-		Method: x.r.Method, Path: x.r.URL.Path, Status: status, Took: time.Since(x.ticket.began),
-	}
-	if why.err != nil {
-		s.Error = why.err.Error()
-	}
-	x.e.counts.sample(s)
-}
-
-// serverFor returns the HTTP server of one listener, with every bound set.
-func serverFor(h http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
+func (x *exchange) end(why failure, status int, sent int64) {
+	x.close(ended{why: why, status: status, in: x.body.bytes(), out: sent})
 }

@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"math/rand/v2"
-	"net"
-	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/proxy/match"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
@@ -29,8 +27,18 @@ type endpointKey struct{ id, addr string }
 type route struct {
 	spec    *traffic.Route
 	pools   []*pool
+	when    match.When // of its public listener
+	targets []target
 	split   bool // more than one release has weight
+	cohorts bool // a pool is one
 	timeout time.Duration
+}
+
+// target is traffic.Target, compiled.
+type target struct {
+	caller string // under which its requests are counted
+	when   match.When
+	pool   *pool
 }
 
 // pool is one release's endpoints behind a route, and its counts by caller.
@@ -39,18 +47,6 @@ type pool struct {
 	upto      int // callers whose bucket lies below, and not below that of the pool before
 	endpoints []*endpoint
 	series    map[string]*series
-}
-
-// listener says which routes an address leads to.
-type listener struct {
-	spec  traffic.Listener
-	only  *route
-	hosts map[string][]prefix // "" is any host; longest prefix first
-}
-
-type prefix struct {
-	path  string
-	route *route
 }
 
 // builder makes the parts that outlive one table.
@@ -82,8 +78,11 @@ func compile(spec traffic.Table, old *table, b builder) (*table, error) {
 	}
 	for i := range spec.Routes {
 		r := t.route(&spec.Routes[i], old, b)
+		if err := r.aim(); err != nil {
+			return nil, err
+		}
 		for _, p := range r.pools {
-			for _, c := range append([]string{"", traffic.PreviewCaller}, callers[r.spec.Name]...) {
+			for _, c := range slices.Concat([]string{"", traffic.PreviewCaller, traffic.CohortCaller}, r.targetCallers(), callers[r.spec.Name]) {
 				p.series[c] = b.series(r.spec.Name, p.spec.Release, c)
 			}
 		}
@@ -118,9 +117,59 @@ func (t *table) route(spec *traffic.Route, old *table, b builder) *route {
 			p.endpoints = append(p.endpoints, e)
 		}
 		r.pools = append(r.pools, p)
+		r.cohorts = r.cohorts || ps.Cohort != ""
 	}
 	r.split = live > 1
 	return r
+}
+
+// aim compiles the route's conditions and its targets.
+func (r *route) aim() (err error) {
+	field := "route " + r.spec.Name
+	if r.when, err = match.Compile(field, r.spec.Match); err != nil {
+		return err
+	}
+	for _, spec := range r.spec.Targets {
+		when, err := match.Compile(field+" target "+spec.Name, spec.When)
+		if err != nil {
+			return err
+		}
+		p := r.pool(spec.Release)
+		if p == nil {
+			return delivery.Invalid(field+" target "+spec.Name, "leads to release "+string(spec.Release)+", which has no pool")
+		}
+		r.targets = append(r.targets, target{caller: traffic.TargetCaller + spec.Name + ")", when: when, pool: p})
+	}
+	return nil
+}
+
+func (r *route) targetCallers() []string {
+	var out []string
+	for i := range r.targets {
+		out = append(out, r.targets[i].caller)
+	}
+	return out
+}
+
+// target returns the first target that a request matches, or nil. One whose
+// release has no instance is as good as not there.
+func (r *route) target(a asked) *target {
+	for i := range r.targets {
+		if t := &r.targets[i]; len(t.pool.endpoints) > 0 && t.when.Holds(a) {
+			return t
+		}
+	}
+	return nil
+}
+
+// cohort returns the pool of a cohort, if it has an instance, or nil.
+func (r *route) cohort(name string) *pool {
+	for _, p := range r.pools {
+		if p.spec.Cohort == name && len(p.endpoints) > 0 {
+			return p
+		}
+	}
+	return nil
 }
 
 func (t *table) endpoint(key endpointKey, release delivery.ReleaseID) *endpoint {
@@ -131,67 +180,6 @@ func (t *table) endpoint(key endpointKey, release delivery.ReleaseID) *endpoint 
 		return e
 	}
 	return nil
-}
-
-// listener resolves an address's routes; public ones by host and path.
-func (t *table) listener(spec traffic.Listener) *listener {
-	l := &listener{spec: spec, hosts: map[string][]prefix{}}
-	if spec.Only != "" {
-		l.only = t.routes[spec.Only]
-		return l
-	}
-	for i := range t.spec.Routes {
-		r := t.routes[t.spec.Routes[i].Name]
-		if r.spec.Env != spec.Env {
-			continue
-		}
-		for _, at := range r.spec.Reaches() {
-			l.hosts[at.Host] = append(l.hosts[at.Host], prefix{strings.TrimRight(at.Path, "/"), r})
-		}
-	}
-	for _, prefixes := range l.hosts {
-		slices.SortFunc(prefixes, func(a, b prefix) int { return len(b.path) - len(a.path) })
-	}
-	return l
-}
-
-// match finds the route of a request: the edge's only one; else the exact host,
-// then any host; within it the longest path prefix that ends on a segment border.
-func (l *listener) match(hostport, urlPath string) *route {
-	if l.spec.Only != "" {
-		return l.only
-	}
-	clean := urlPath
-	if strings.Contains(clean, "/.") || strings.Contains(clean, "//") {
-		clean = path.Clean(clean) // a service may resolve dots too: both must mean the same route
-	}
-	if r := longest(l.hosts[hostOf(hostport)], clean); r != nil {
-		return r
-	}
-	return longest(l.hosts[""], clean)
-}
-
-func longest(prefixes []prefix, urlPath string) *route {
-	for _, p := range prefixes {
-		if strings.HasPrefix(urlPath, p.path) && (len(urlPath) == len(p.path) || urlPath[len(p.path)] == '/') {
-			return p.route
-		}
-		if p.path == "" {
-			return p.route // "*" of OPTIONS
-		}
-	}
-	return nil
-}
-
-// hostOf returns a Host header's name in lower case, without port and final dot.
-func hostOf(hostport string) string {
-	host := hostport
-	if strings.Contains(hostport, ":") {
-		if h, _, err := net.SplitHostPort(hostport); err == nil {
-			host = h
-		}
-	}
-	return strings.TrimSuffix(strings.ToLower(host), ".")
 }
 
 // choose returns the pool a bucket falls into, or nil when nothing has weight.
@@ -207,9 +195,9 @@ func (r *route) choose(bucket int) *pool {
 	return nil
 }
 
-// preview returns the pool that a preview header asks for, or nil.
+// preview returns the pool that a preview asks for, or nil.
 func (r *route) preview(want string) *pool {
-	if r.spec.Preview == "" {
+	if r.spec.Preview == "" || want == "" {
 		return nil
 	}
 	for _, p := range r.pools {

@@ -35,11 +35,11 @@ func (x *exchange) upgrade(p *endpoint, res *http.Response) {
 	err = errors.Join(conn.SetDeadline(time.Time{}), res.Write(client), client.Flush())
 	res.Body = instance // for its Close
 	if err != nil {
-		x.close(failure{cancelled, err}, http.StatusSwitchingProtocols, 0)
+		x.end(failure{cancelled, err}, http.StatusSwitchingProtocols, 0)
 		return
 	}
 	p.answered()
-	x.close(failure{how: finished}, http.StatusSwitchingProtocols, 0)
+	x.end(failure{how: finished}, http.StatusSwitchingProtocols, 0)
 	var in, out int64
 	up, down := make(chan struct{}), make(chan struct{})
 	go func() {

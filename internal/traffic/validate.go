@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"slices"
@@ -73,6 +74,14 @@ func (v *validation) route(r *Route) error {
 			return err
 		}
 	}
+	for _, t := range r.Targets {
+		if !releases[t.Release] {
+			return delivery.Invalid(field+" target "+t.Name, "leads to release "+string(t.Release)+", which has no pool")
+		}
+	}
+	if r.Mirror != nil && !releases[r.Mirror.Release] {
+		return delivery.Invalid(field+" mirror", "copies to release "+string(r.Mirror.Release)+", which has no pool")
+	}
 	if sum != delivery.Full && sum != 0 {
 		return delivery.Invalid(field, "its weights add up to "+sum.String()+", not 100 %")
 	}
@@ -87,12 +96,16 @@ func (v *validation) reach(r *Route, field string) error {
 		}
 	}
 	for _, h := range slices.Concat(r.Own, r.Hosts) {
-		if h != strings.ToLower(h) || strings.ContainsAny(h, ":/ ") || strings.HasSuffix(h, ".") {
-			return delivery.Invalid(field+" host "+h, "is not a lower-case host name without port")
+		if name, below := strings.CutPrefix(h, "*."); name != strings.ToLower(name) || strings.ContainsAny(name, ":/ *") || strings.HasSuffix(name, ".") || below && name == "" {
+			return delivery.Invalid(field+" host "+h, "is not a lower-case host name without port, nor *. before one")
 		}
 	}
+	conditions, err := json.Marshal(r.Match)
+	if err != nil {
+		return err
+	}
 	for _, at := range r.Reaches() {
-		key := r.Env + " " + at.Host + " " + strings.TrimRight(at.Path, "/")
+		key := r.Env + " " + at.Host + " " + strings.TrimRight(at.Path, "/") + " " + string(conditions)
 		if other, taken := v.public[key]; taken && other != r.Name {
 			return delivery.Invalid(field, fmt.Sprintf("answers host %q path %q, and so does route %s", at.Host, at.Path, other))
 		}
