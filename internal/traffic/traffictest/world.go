@@ -28,6 +28,8 @@ type World struct {
 	Generation int64
 	Listeners  []traffic.Listener
 	Routes     []traffic.Route
+	Plane      delivery.DataPlane
+	PreviewKey []byte
 	t          *testing.T
 	client     *http.Client
 }
@@ -115,7 +117,7 @@ func (w *World) Route(name string, hosts []string, pools ...traffic.Pool) traffi
 
 // Table returns the world as a table.
 func (w *World) Table() traffic.Table {
-	return traffic.Table{Generation: w.Generation, Listeners: w.Listeners, Routes: w.Routes}
+	return traffic.Table{Generation: w.Generation, Listeners: w.Listeners, Routes: w.Routes, Plane: w.Plane, PreviewKey: w.PreviewKey}
 }
 
 // MustApply applies the world as the next generation and waits until its
