@@ -36,6 +36,7 @@ const retired = 1 << 62
 type endpoint struct {
 	id, addr string
 	release  delivery.ReleaseID
+	protocol delivery.Protocol
 	client   *http.Transport
 	load     atomic.Int64 // requests in flight, and the retired bit
 	gone     chan struct{}
@@ -54,9 +55,9 @@ type endpoint struct {
 	timer *time.Timer           // guarded by mu: cuts at the drain limit
 }
 
-func newEndpoint(spec traffic.Endpoint, release delivery.ReleaseID, log *slog.Logger) *endpoint {
+func newEndpoint(spec traffic.Endpoint, release delivery.ReleaseID, protocol delivery.Protocol, log *slog.Logger) *endpoint {
 	p := &endpoint{
-		id: spec.ID, addr: spec.Addr, release: release,
+		id: spec.ID, addr: spec.Addr, release: release, protocol: protocol,
 		gone:  make(chan struct{}),
 		conns: map[net.Conn]struct{}{},
 		log:   log.With(slog.String("endpoint", spec.ID), slog.String("addr", spec.Addr)),
@@ -71,6 +72,9 @@ func newEndpoint(spec traffic.Endpoint, release delivery.ReleaseID, log *slog.Lo
 		MaxResponseHeaderBytes: 256 << 10,
 		WriteBufferSize:        8 << 10,
 		ReadBufferSize:         8 << 10,
+	}
+	if protocol == delivery.H2C {
+		speakH2C(p.client)
 	}
 	return p
 }

@@ -109,8 +109,8 @@ func (e *engine) restore(ctx context.Context, found loaded) error {
 
 func (e *engine) builder() builder {
 	return builder{
-		endpoint: func(spec traffic.Endpoint, release delivery.ReleaseID) *endpoint {
-			return newEndpoint(spec, release, e.log)
+		endpoint: func(spec traffic.Endpoint, p *traffic.Pool) *endpoint {
+			return newEndpoint(spec, p.Release, p.Protocol, e.log)
 		},
 		series: e.counts.get,
 	}

@@ -39,9 +39,10 @@ func hasToken(lines []string, token string) bool {
 	return false
 }
 
-// upgradeOf returns the protocol that a head switches to, or "".
+// upgradeOf returns the protocol that a head switches to, or "". HTTP/2 is none:
+// over it requests would pass that nobody routed or counted.
 func upgradeOf(h http.Header) string {
-	if hasToken(h["Connection"], "upgrade") {
+	if hasToken(h["Connection"], "upgrade") && !hasToken(h["Upgrade"], "h2c") {
 		return h.Get("Upgrade")
 	}
 	return ""

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/proxy"
 	"github.com/slipway-cd/slipway/internal/traffic"
 	driver "github.com/slipway-cd/slipway/internal/traffic/proxy"
@@ -177,18 +178,26 @@ func (c *plain) close() {
 // backend is an instance with a handler of the test's own.
 func backend(t *testing.T, release string, h http.HandlerFunc) traffic.Pool {
 	t.Helper()
+	return backendSpeaking(t, release, delivery.HTTP1, h)
+}
+
+func backendSpeaking(t *testing.T, release string, protocol delivery.Protocol, h http.HandlerFunc) traffic.Pool {
+	t.Helper()
 	var lc net.ListenConfig
 	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
+	if protocol == delivery.H2C {
+		srv.Protocols = new(http.Protocols)
+		srv.Protocols.SetUnencryptedHTTP2(true)
+	}
 	go func() { _ = srv.Serve(ln) }()
 	t.Cleanup(func() { _ = srv.Close() })
 	p := traffictest.Share(&traffictest.Instance{ID: release + ".0", Addr: ln.Addr().String(), Version: "v" + release}, 10000)
 	p.Release = "r" + p.Release
-	p.Check = traffic.Check{}
-
+	p.Check, p.Protocol = traffic.Check{}, protocol
 	return p
 }
 

@@ -51,7 +51,7 @@ type pool struct {
 
 // builder makes the parts that outlive one table.
 type builder struct {
-	endpoint func(spec traffic.Endpoint, release delivery.ReleaseID) *endpoint
+	endpoint func(spec traffic.Endpoint, p *traffic.Pool) *endpoint
 	series   func(route string, release delivery.ReleaseID, caller string) *series
 }
 
@@ -109,9 +109,9 @@ func (t *table) route(spec *traffic.Route, old *table, b builder) *route {
 		p := &pool{spec: ps, upto: upto, series: map[string]*series{}}
 		for _, es := range ps.Endpoints {
 			key := endpointKey{es.ID, es.Addr}
-			e := old.endpoint(key, ps.Release)
+			e := old.endpoint(key, ps)
 			if e == nil {
-				e = b.endpoint(es, ps.Release)
+				e = b.endpoint(es, ps)
 			}
 			t.endpoints[key] = e
 			p.endpoints = append(p.endpoints, e)
@@ -172,11 +172,11 @@ func (r *route) cohort(name string) *pool {
 	return nil
 }
 
-func (t *table) endpoint(key endpointKey, release delivery.ReleaseID) *endpoint {
+func (t *table) endpoint(key endpointKey, p *traffic.Pool) *endpoint {
 	if t == nil {
 		return nil
 	}
-	if e := t.endpoints[key]; e != nil && e.release == release {
+	if e := t.endpoints[key]; e != nil && e.release == p.Release && e.protocol == p.Protocol {
 		return e
 	}
 	return nil
