@@ -58,6 +58,8 @@ func alter(t *testing.T, v reflect.Value) {
 	switch x := v.Addr().Interface().(type) {
 	case *time.Time:
 		*x = x.Add(time.Hour)
+	case **string:
+		*x = new("x")
 	case *map[string]string:
 		*x = maps.Clone(*x)
 		(*x)["MORE"] = "1"
