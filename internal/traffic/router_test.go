@@ -61,7 +61,19 @@ func TestRouterRefusesWhatDoesNotAddUp(t *testing.T) {
 		{"listener prod/shop>cart", func(t *traffic.Table) { t.Listeners[1].Only = "prod/gone" }},
 		{"routes", func(t *traffic.Table) { t.Routes[0].Name = "" }},
 		{"route prod/shop", func(t *traffic.Table) { t.Routes[1].Name = "prod/shop" }},
-		{"route prod/shop timeout", func(t *traffic.Table) { t.Routes[0].Timeout = -1 }},
+		{"route prod/shop traffic.timeout", func(t *traffic.Table) { t.Routes[0].Timeout = -1 }},
+		{"route prod/shop traffic.rates[0].rate", func(t *traffic.Table) { t.Routes[0].Rates = []delivery.Rate{{Per: delivery.PerIP}} }},
+		{"plane.trusted[0]", func(t *traffic.Table) { t.Plane.Trusted = []string{"here"} }},
+		{"listener prod tls.key", func(t *traffic.Table) { t.Listeners[0].TLS = &delivery.TLS{Cert: "a"} }},
+		{"route prod/shop target testers.when", func(t *traffic.Table) {
+			t.Routes[0].Targets = []traffic.Target{{Name: "testers", Release: t.Routes[0].Pools[0].Release}}
+		}},
+		{"route prod/shop mirror.share", func(t *traffic.Table) {
+			t.Routes[0].Mirror = &traffic.Mirror{Release: t.Routes[0].Pools[0].Release}
+		}},
+		{"route prod/shop pool r2 check", func(t *traffic.Table) {
+			t.Routes[0].Pools[0].Check = traffic.Check{HTTP: "/healthz", GRPC: new(string)}
+		}},
 		{"route prod/shop path shop", func(t *traffic.Table) { t.Routes[0].Paths = []string{"shop"} }},
 		{"route prod/shop host Shop", func(t *traffic.Table) { t.Routes[0].Hosts = []string{"Shop"} }},
 		{"route prod/cart", func(t *traffic.Table) { t.Routes[1].Paths = []string{"/"} }},

@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -17,7 +18,8 @@ import (
 // with it. Every weight lies within 0 and delivery.Full and a route's weights
 // sum to Full or, while nothing of it is live yet, to 0; a pool with weight has
 // an endpoint (a dead one counts: the engine routes around it); names, listen
-// addresses, public host and path pairs, and endpoints are each used once.
+// addresses, public host and path pairs, and endpoints are each used once. The
+// words of package delivery hold by its own checks.
 func (t Table) Validate() error {
 	if t.Generation <= 0 {
 		return delivery.Invalid("generation", fmt.Sprintf("is %d; the first table is generation 1", t.Generation))
@@ -28,7 +30,7 @@ func (t Table) Validate() error {
 			return err
 		}
 	}
-	return v.listeners(t.Listeners)
+	return cmp.Or(t.Plane.Check("plane"), v.listeners(t.Listeners))
 }
 
 // validation remembers what was seen, to refuse it the second time.
@@ -46,11 +48,9 @@ func (v *validation) route(r *Route) error {
 		return delivery.Invalid("routes", "a route has no name")
 	case v.routes[r.Name]:
 		return delivery.Invalid(field, "is there twice")
-	case r.Timeout < 0:
-		return delivery.Invalid(field+" timeout", "is negative")
 	}
 	v.routes[r.Name] = true
-	if err := v.reach(r, field); err != nil {
+	if err := cmp.Or(r.Check(field+" traffic"), v.reach(r, field)); err != nil {
 		return err
 	}
 	var sum delivery.Weight
@@ -74,18 +74,31 @@ func (v *validation) route(r *Route) error {
 			return err
 		}
 	}
-	for _, t := range r.Targets {
-		if !releases[t.Release] {
-			return delivery.Invalid(field+" target "+t.Name, "leads to release "+string(t.Release)+", which has no pool")
-		}
-	}
-	if r.Mirror != nil && !releases[r.Mirror.Release] {
-		return delivery.Invalid(field+" mirror", "copies to release "+string(r.Mirror.Release)+", which has no pool")
-	}
 	if sum != delivery.Full && sum != 0 {
 		return delivery.Invalid(field, "its weights add up to "+sum.String()+", not 100 %")
 	}
-	return nil
+	return aims(r, field, releases)
+}
+
+// aims checks where targets and the mirror lead.
+func aims(r *Route, field string, releases map[delivery.ReleaseID]bool) error {
+	for _, t := range r.Targets {
+		at := field + " target " + t.Name
+		if !releases[t.Release] {
+			return delivery.Invalid(at, "leads to release "+string(t.Release)+", which has no pool")
+		}
+		if err := (delivery.Target{Name: t.Name, When: t.When, To: string(t.Release)}).Check(at); err != nil {
+			return err
+		}
+	}
+	m := r.Mirror
+	if m == nil {
+		return nil
+	}
+	if !releases[m.Release] {
+		return delivery.Invalid(field+" mirror", "copies to release "+string(m.Release)+", which has no pool")
+	}
+	return delivery.Mirror{To: string(m.Release), Share: m.Share, Unsafe: m.Unsafe, MaxBody: m.MaxBody}.Check(field + " mirror")
 }
 
 // reach checks how a route is found on a public listener.
@@ -117,6 +130,8 @@ func (v *validation) reach(r *Route, field string) error {
 func (v *validation) pool(p *Pool, field, route string) error {
 	c := p.Check
 	switch {
+	case c.HTTP != "" && c.GRPC != nil:
+		return delivery.Invalid(field+" check", "has both a path and a gRPC service")
 	case c.HTTP != "" && !strings.HasPrefix(c.HTTP, "/"):
 		return delivery.Invalid(field+" check", "path "+c.HTTP+" does not begin with /")
 	case c.Interval < 0 || c.Timeout < 0 || c.Rise < 0 || c.Fall < 0:
@@ -163,6 +178,11 @@ func (v *validation) listeners(all []Listener) error {
 		}
 		if other, taken := addrs[l.Addr]; taken {
 			return delivery.Invalid(field, "has the address "+l.Addr+" of listener "+other)
+		}
+		if l.TLS != nil {
+			if err := l.TLS.Check(field + " tls"); err != nil {
+				return err
+			}
 		}
 		names[l.Name], addrs[l.Addr] = true, l.Name
 	}
