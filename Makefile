@@ -12,10 +12,10 @@ other_packages = $(shell go list ./... | grep -vE '/internal/($(subst $() ,|,$(P
 sim_packages = $(shell grep -rl --include='*_test.go' pgregory.net/rapid $(addprefix internal/,$(PURE)) | xargs -n1 dirname | sort -u | sed 's,^,./,')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test check lint gen sim soak bench demo dev clean
+.PHONY: help setup build test check lint gen sim soak bench bench-proxy demo dev clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what the tests need (Debian, as root), or say what is missing
 	@tools/setup
@@ -27,6 +27,7 @@ test: setup ## set up and run every test
 	@status=0; \
 	go test -timeout 10m $(pure_packages) || status=1; \
 	go test -race -timeout 25m $(other_packages) || status=1; \
+	go -C tools/bench test . || status=1; \
 	exit $$status
 
 check: gen lint test ## what a change must pass: generated files, lint, tests
@@ -47,6 +48,11 @@ soak: ## 1,000 deploys under load
 
 bench: ## measure, with every figure as a ratio within one run
 	go test -count=1 -timeout 1h -run '^$$' -bench . ./...
+
+bench-proxy: build ## measure the data plane beside HAProxy, nginx, ReverseProxy and Caddy (8 minutes; ARGS=-quick: one)
+	@tools/setup-bench
+	go -C tools/bench build -o ../../bin/bench/ ./...
+	bin/bench/bench -slipway $(BIN) $(ARGS)
 
 demo: build ## build everything and run the tour, which takes a minute or two and ends by itself
 	$(BIN) demo --tour --fast
