@@ -23,7 +23,7 @@ const (
 	maxCount      = 1_000_000 // requests or connections at a time
 	maxQueue      = 100_000   // requests that wait
 	maxWait       = 10 * time.Minute
-	maxCopied     = 64 << 20 // bytes of a mirrored body
+	maxCopied     = 8 << 20 // bytes of a mirrored body; the copies of one mirror that are under way share 16 MiB
 	minHead       = 1 << 10
 	maxHead       = 1 << 20
 	day           = 24 * time.Hour

@@ -101,9 +101,10 @@ type Check struct {
 type State struct {
 	Generation int64           `json:"generation"` // of the table in force
 	Routes     []RouteState    `json:"routes"`
-	Draining   []EndpointState `json:"draining"`  // left the table, still answers requests
-	Listeners  []ListenerState `json:"listeners"` // every listener of the table
-	Started    time.Time       `json:"started"`   // of the data-plane process
+	Draining   []EndpointState `json:"draining"`         // left the table, still answers requests
+	Listeners  []ListenerState `json:"listeners"`        // every listener of the table
+	Faults     []FaultState    `json:"faults,omitempty"` // in force now
+	Started    time.Time       `json:"started"`          // of the data-plane process
 	PID        int             `json:"pid"`
 	Version    string          `json:"version"`
 }
@@ -150,11 +151,13 @@ type Frame struct {
 }
 
 // Callers of requests that the split did not draw, and which are no evidence.
-// TargetCaller is followed by the target's name and a closing bracket.
+// TargetCaller is followed by the target's name and a closing bracket, and
+// FaultCaller by the fault's ID likewise.
 const (
 	CohortCaller = "(cohort)" // sent where its caller's cohort is
 	MirrorCaller = "(mirror)" // a copy, of which nobody sees the answer
 	TargetCaller = "(target "
+	FaultCaller  = "(fault " // disturbed on purpose, whoever called: as its caller saw it end, and on the release that was chosen for it
 )
 
 // PreviewCaller is the Block.Caller of requests that asked for the preview
@@ -180,12 +183,13 @@ type Block struct {
 	Broken     uint64             `json:"broken"`    // answer cut off, by the instance
 	Cancelled  uint64             `json:"cancelled"` // the caller went away
 	Retries    uint64             `json:"retries"`
-	Units      uint64             `json:"units"`      // distinct sticky keys
-	UnitsBad   uint64             `json:"units_bad"`  // of them, those with a 5xx, connect, timeout or broken
-	UnitsOpen  uint64             `json:"units_open"` // of them, those whose first request has no answer yet
-	Bins       map[int]uint32     `json:"bins"`       // analysis.Bin of the time to the answer's head of a unit's first request -> units; one without an answer is in no bin
-	BytesIn    uint64             `json:"bytes_in"`   //
-	BytesOut   uint64             `json:"bytes_out"`  //
+	Units      uint64             `json:"units"`             // distinct sticky keys
+	UnitsBad   uint64             `json:"units_bad"`         // of them, those with a 5xx, connect, timeout or broken
+	UnitsOpen  uint64             `json:"units_open"`        // of them, those whose first request has no answer yet
+	Bins       map[int]uint32     `json:"bins"`              // analysis.Bin of the time to the answer's head of a unit's first request -> units; one without an answer is in no bin
+	BytesIn    uint64             `json:"bytes_in"`          //
+	BytesOut   uint64             `json:"bytes_out"`         //
+	Dropped    uint64             `json:"dropped,omitempty"` // copies that were not sent, which are no requests; of MirrorCaller only
 }
 
 // Sample is one failed request, for people. It holds no header values and no body.
@@ -215,26 +219,35 @@ type Driver interface {
 }
 
 // Fault is a disturbance that a data plane makes on purpose. It is never kept on
-// disk, and ends by itself when its lease is not renewed in time.
+// disk, and ends by itself when its lease is not renewed in time; a delay or a
+// slowed body that is under way ends with it. A request has to do with one fault
+// at most, the oldest that is drawn for it.
+//
+// Share draws sticky keys, by a hash of the key and ID: one caller is touched
+// throughout, or never. Since few keys may make many requests, what is touched
+// is bounded too: with each touched request, at most MaxFaultShare of the
+// route's requests of the ten seconds before it, and at most ten requests and
+// twice Share of them by one fault.
 type Fault struct {
-	ID      string               `json:"id"`
+	ID      string               `json:"id"`                // up to 64 letters, digits, and ._- after the first
 	Route   string               `json:"route"`             // Route.Name
 	Release delivery.ReleaseID   `json:"release,omitempty"` // "" is any
 	Cohort  string               `json:"cohort,omitempty"`  // of the request; "" is any
 	When    []delivery.Condition `json:"when,omitempty"`    // all of them
-	Share   delivery.Weight      `json:"share"`             // of the sticky keys it may touch, above 0 and at most MaxFaultShare in sum for a route
-	Delay   time.Duration        `json:"delay,omitempty"`   // before the request is carried, at most a minute
+	Share   delivery.Weight      `json:"share"`             // of the sticky keys, above 0 and at most MaxFaultShare in sum for a route
+	Delay   time.Duration        `json:"delay,omitempty"`   // before the request is carried, at most a minute, on top of the route's Timeout; may be joined with one of the others
 	Abort   int                  `json:"abort,omitempty"`   // answer this status, 400 to 599, instead
-	Reset   bool                 `json:"reset,omitempty"`   // cut the caller's connection instead
+	Reset   bool                 `json:"reset,omitempty"`   // cut the caller's connection instead, or its stream of HTTP/2
 	Slow    int                  `json:"slow,omitempty"`    // bytes a second of the answer's body
-	Cut     int64                `json:"cut,omitempty"`     // cut the connection after so many bytes of the answer's body; -1 cuts after the head
+	Cut     int64                `json:"cut,omitempty"`     // cut the connection after so many bytes of an answer's body that is longer; -1 cuts after the head
 	Lease   time.Duration        `json:"lease"`             // above 0, at most MaxFaultLease
 }
 
 // Bounds of faults.
 const (
 	MaxFaultLease = 10 * time.Second
-	MaxFaultShare = delivery.Full / 2 // of a route's sticky keys, all of its faults together
+	MaxFaultDelay = time.Minute
+	MaxFaultShare = delivery.Full / 2 // of a route's sticky keys, and of its requests, all of its faults together
 )
 
 // FaultState is a fault in force.
@@ -242,4 +255,5 @@ type FaultState struct {
 	Fault
 	Until   time.Time `json:"until"`   // its lease
 	Touched uint64    `json:"touched"` // requests so far
+	Spared  uint64    `json:"spared"`  // requests it was drawn for so far, and did not touch for the bounds on what is touched
 }
