@@ -78,9 +78,13 @@ func New(ctx context.Context, o cli.ServerOptions) (_ *App, err error) {
 		return nil, err
 	}
 	a.onClose(a.drivers.workload.Close)
+	preview, err := secret(a.files.previewKey())
+	if err != nil {
+		return nil, err
+	}
 	a.Loop = control.New(control.Deps{
 		Store: a.Store, Workload: a.drivers.workload, Traffic: traffic.New(a.drivers.traffic),
-		Artifacts: bundles, Test: runTest, Log: a.log,
+		Artifacts: bundles, Test: runTest, PreviewKey: []byte(preview), Log: a.log,
 	})
 	return a, a.listen(o, bundles)
 }
@@ -101,7 +105,7 @@ func (a *App) listen(o cli.ServerOptions, bundles *artifact.Store) error {
 		}
 		return nil
 	})
-	token, err := a.files.secret()
+	token, err := secret(a.files.token())
 	if err != nil {
 		return err
 	}
@@ -156,17 +160,17 @@ func Server(ctx context.Context, o cli.ServerOptions) error {
 // lock is the lock file of a part of the house.
 func (l layout) lock(part string) string { return filepath.Join(l.root, part+".pid") }
 
-// secret reads the token of the API, and makes one the first time.
-func (l layout) secret() (string, error) {
-	b, err := os.ReadFile(l.token())
+// secret reads a secret file, and makes a random one the first time.
+func secret(path string) (string, error) {
+	b, err := os.ReadFile(path)
 	if err == nil && len(strings.TrimSpace(string(b))) >= 20 {
 		return strings.TrimSpace(string(b)), nil
 	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("app: token: %w", err)
+		return "", fmt.Errorf("app: secret: %w", err)
 	}
 	token := rand.Text()
-	return token, replaceFile(l.token(), []byte(token+"\n"))
+	return token, replaceFile(path, []byte(token+"\n"))
 }
 
 // announce writes down where the API is, for the CLI to find.

@@ -28,12 +28,13 @@ func layoutOf(state string) (layout, error) {
 	return layout{root: root}, nil
 }
 
-func (l layout) store() string     { return filepath.Join(l.root, "store.db") }
-func (l layout) bundles() string   { return filepath.Join(l.root, "bundles") }
-func (l layout) instances() string { return filepath.Join(l.root, "run") }
-func (l layout) proxy() string     { return filepath.Join(l.root, "proxy") }
-func (l layout) token() string     { return filepath.Join(l.root, "token") }
-func (l layout) api() string       { return filepath.Join(l.root, "api.json") }
+func (l layout) store() string      { return filepath.Join(l.root, "store.db") }
+func (l layout) bundles() string    { return filepath.Join(l.root, "bundles") }
+func (l layout) instances() string  { return filepath.Join(l.root, "run") }
+func (l layout) proxy() string      { return filepath.Join(l.root, "proxy") }
+func (l layout) token() string      { return filepath.Join(l.root, "token") }
+func (l layout) previewKey() string { return filepath.Join(l.root, "preview.key") }
+func (l layout) api() string        { return filepath.Join(l.root, "api.json") }
 func (l layout) log(part string) string {
 	return filepath.Join(l.root, part+".log")
 }

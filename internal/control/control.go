@@ -26,12 +26,13 @@ const grain = time.Microsecond
 
 // Deps is all that the loop works with.
 type Deps struct {
-	Store     *store.Store
-	Workload  workload.Driver
-	Traffic   *traffic.Router
-	Artifacts *artifact.Store
-	Test      Tester // runs the test of a step; nil fails every test with the reason
-	Log       *slog.Logger
+	Store      *store.Store
+	Workload   workload.Driver
+	Traffic    *traffic.Router
+	Artifacts  *artifact.Store
+	Test       Tester // runs the test of a step; nil fails every test with the reason
+	PreviewKey []byte // signs preview headers; nil leaves them unsigned
+	Log        *slog.Logger
 }
 
 // Tester runs one command of a step against the preview route.

@@ -52,8 +52,8 @@ func (c *counts) take(f traffic.Frame, now time.Time) {
 		c.heard = f.At
 	}
 	for _, b := range f.Blocks {
-		if b.Caller == traffic.PreviewCaller {
-			continue // tests on the preview route are no evidence, and nobody's exposure
+		if !traffic.Drawn(b.Caller) {
+			continue // who was not drawn by the split is no evidence
 		}
 		c.blocks[blockKey{b.Route, b.Release, b.Caller, b.Second}] = b
 		c.newest = max(c.newest, b.Second)

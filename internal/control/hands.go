@@ -9,6 +9,7 @@ import (
 
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/rollout"
+	"github.com/slipway-cd/slipway/internal/traffic"
 	"github.com/slipway-cd/slipway/internal/workload"
 )
 
@@ -122,11 +123,20 @@ func (l *Loop) testRun(v *view, r delivery.Rollout) (run TestRun, why string) {
 		return run, "the files of " + r.Version + " are gone"
 	}
 	vars := map[string]string{
-		"SLIPWAY_URL": "http://" + env.Listen, "SLIPWAY_HOST": r.Service + ".localhost", "SLIPWAY_PREVIEW": string(r.To),
+		"SLIPWAY_URL": "http://" + env.Listen, "SLIPWAY_HOST": r.Service + ".localhost", "SLIPWAY_PREVIEW": l.previewHeader(routeName(r.Env, r.Service), string(r.To), v.now.Add(step.Timeout+time.Minute)),
 		"SLIPWAY_SERVICE": r.Service, "SLIPWAY_ENV": r.Env, "SLIPWAY_VERSION": r.Version,
 	}
 	maps.Copy(vars, rel.ConfigFor(r.Env))
 	return TestRun{Command: step.Test, Dir: dir, Vars: vars, Timeout: step.Timeout}, ""
+}
+
+// previewHeader returns the value of Slipway-Preview that asks route for a
+// release id or version until then.
+func (l *Loop) previewHeader(route, want string, until time.Time) string {
+	if len(l.d.PreviewKey) == 0 {
+		return want
+	}
+	return traffic.SignPreview(l.d.PreviewKey, route, want, until)
 }
 
 // over forgets the tests of a rollout that has ended.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/promotion"
 	"github.com/slipway-cd/slipway/internal/traffic"
 	"github.com/slipway-cd/slipway/internal/workload"
 )
@@ -16,9 +17,9 @@ import (
 // table builds all that the data plane routes by: one listener an environment,
 // one an edge, one route a service and environment.
 func (l *Loop) table(v *view, edges map[string]int, wanted map[workload.ID]workload.Spec) traffic.Table {
-	var t traffic.Table
+	t := traffic.Table{Plane: v.Project.DataPlane, PreviewKey: l.d.PreviewKey}
 	for _, env := range v.Project.Environments {
-		t.Listeners = append(t.Listeners, traffic.Listener{Name: env.Name, Addr: env.Listen, Env: env.Name})
+		t.Listeners = append(t.Listeners, traffic.Listener{Name: env.Name, Addr: env.Listen, Env: env.Name, TLS: env.TLS})
 		for _, svc := range v.Project.Services {
 			t.Routes = append(t.Routes, v.tableRoute(env.Name, svc, wanted))
 		}
@@ -33,7 +34,7 @@ func (l *Loop) table(v *view, edges map[string]int, wanted map[workload.ID]workl
 }
 
 func (v *view) tableRoute(env string, svc delivery.Service, wanted map[workload.ID]workload.Spec) traffic.Route {
-	r := traffic.Route{Name: routeName(env, svc.Name), Env: env, Service: svc.Name, Own: []string{svc.Name + ".localhost"}, Hosts: svc.Public.Hosts, Paths: svc.Public.Paths}
+	r := traffic.Route{Name: routeName(env, svc.Name), Env: env, Service: svc.Name, Own: []string{svc.Name + ".localhost"}, Hosts: svc.Public.Hosts, Paths: svc.Public.Paths, Traffic: svc.Traffic}
 	row, ok := v.routeRow(env, svc.Name)
 	if !ok {
 		return r
@@ -44,7 +45,10 @@ func (v *view) tableRoute(env string, svc delivery.Service, wanted map[workload.
 		if !known {
 			continue
 		}
-		pool := traffic.Pool{Release: rel.ID, Version: rel.Version, Weight: share.Weight, Check: check(rel.Run.Health), Drain: rel.Run.Stop.Drain}
+		pool := traffic.Pool{
+			Release: rel.ID, Version: rel.Version, Weight: share.Weight, Protocol: rel.Run.Protocol,
+			Check: check(rel.Run.Health), Drain: rel.Run.Stop.Drain,
+		}
 		for _, s := range v.statuses {
 			if _, ok := wanted[s.Spec.ID]; ok && s.Spec.Env == env && s.Spec.Service == svc.Name && s.Spec.Release == rel.ID && v.eligible(s) && !v.usurped(s) {
 				pool.Endpoints = append(pool.Endpoints, traffic.Endpoint{ID: string(s.Spec.ID), Addr: s.Addr})
@@ -54,7 +58,41 @@ func (v *view) tableRoute(env string, svc delivery.Service, wanted map[workload.
 		r.Pools = append(r.Pools, pool)
 	}
 	rescue(r.Pools)
+	v.aim(&r, svc)
 	return r
+}
+
+// aim turns what targets and the mirror of a service are aimed at into releases
+// of the route. What is not there now is left out until it is.
+func (v *view) aim(r *traffic.Route, svc delivery.Service) {
+	for _, t := range svc.Targets {
+		if id, ok := v.aimed(r, t.To); ok {
+			r.Targets = append(r.Targets, traffic.Target{Name: t.Name, When: t.When, Release: id})
+		}
+	}
+	if m := svc.Mirror; m != nil {
+		if id, ok := v.aimed(r, m.To); ok {
+			r.Mirror = &traffic.Mirror{Release: id, Share: m.Share, Unsafe: m.Unsafe, MaxBody: m.MaxBody}
+		}
+	}
+}
+
+func (v *view) aimed(r *traffic.Route, to string) (delivery.ReleaseID, bool) {
+	stable, known := promotion.World{Stables: v.Stables}.Stable(r.Service, r.Env)
+	i := slices.IndexFunc(r.Pools, func(p traffic.Pool) bool {
+		isStable := known && p.Release == stable.Release
+		switch to {
+		case delivery.TargetStable:
+			return isStable
+		case delivery.TargetCandidate:
+			return known && !isStable
+		}
+		return p.Version == to
+	})
+	if i < 0 {
+		return "", false
+	}
+	return r.Pools[i].Release, true
 }
 
 // eligible says whether an instance may get requests. One that was ready and is
@@ -119,7 +157,7 @@ func rescue(pools []traffic.Pool) {
 // check is how the data plane checks an instance. A command cannot be run from
 // there, so it opens a connection instead; the workload runs the command.
 func check(h delivery.Health) traffic.Check {
-	return traffic.Check{HTTP: h.HTTP, Interval: h.Interval, Timeout: h.Timeout, Rise: h.Rise, Fall: h.Fall}
+	return traffic.Check{HTTP: h.HTTP, GRPC: h.GRPC, Interval: h.Interval, Timeout: h.Timeout, Rise: h.Rise, Fall: h.Fall}
 }
 
 // sameTable compares all but the generation.

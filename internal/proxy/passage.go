@@ -28,6 +28,7 @@ var errNoAnswer = errors.New("no answer in time")
 type passage struct {
 	e       *engine
 	asked   asked
+	plain   bool // only plain routes are entered
 	l       *listener
 	route   *route
 	pool    *pool // chosen, on whose account the request is
@@ -73,6 +74,9 @@ func (x *passage) enter(f *front, now time.Time) (*endpoint, *problem) {
 		if x.route == nil {
 			return nil, x.notRouted()
 		}
+		if x.plain && !x.route.plain {
+			return nil, notPlain
+		}
 		x.who = callerOf(x.asked, x.edge(), x.route.spec.Sticky)
 		if why := x.choose(t, now); why != nil {
 			return nil, why
@@ -86,6 +90,9 @@ func (x *passage) enter(f *front, now time.Time) (*endpoint, *problem) {
 		}
 	}
 }
+
+// notPlain is no answer: it says that the request is not for the raw path.
+var notPlain = &problem{Code: "not_plain"}
 
 func (x *passage) notRouted() *problem {
 	return &problem{
@@ -290,6 +297,11 @@ func (x *passage) again(a attempted) *endpoint {
 		return last
 	}
 	return nil
+}
+
+// none is why a request is refused when its release has no instance.
+func (x *passage) none() failure {
+	return failure{unreached, errors.New("there is no instance of " + string(x.pool.spec.Release))}
 }
 
 // refusal is what a caller is told when no instance answered.

@@ -16,12 +16,17 @@ type problem struct {
 	Hint   string `json:"hint,omitempty"`
 }
 
-func (p problem) write(w http.ResponseWriter) {
+// body returns the answer's body.
+func (p problem) body() []byte {
 	p.Type, p.Title = "about:blank", http.StatusText(p.Status)
 	b, err := json.Marshal(p)
 	if err != nil {
 		b = []byte(`{"type":"about:blank"}`)
 	}
+	return append(b, '\n')
+}
+
+func (p problem) write(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
@@ -29,5 +34,5 @@ func (p problem) write(w http.ResponseWriter) {
 		h.Set("Retry-After", "1")
 	}
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(append(b, '\n'))
+	_, _ = w.Write(p.body())
 }

@@ -59,7 +59,7 @@ func (x *exchange) carry(p *endpoint) {
 	}
 	defer x.body.end(x.w)
 	if p == nil {
-		x.refuse(failure{unreached, errors.New("there is no instance of " + string(x.pool.spec.Release))})
+		x.refuse(x.none())
 		return
 	}
 	x.out = outgoing(x.r, x.edge(), x.who.key, x.onward())

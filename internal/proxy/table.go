@@ -31,6 +31,7 @@ type route struct {
 	targets []target
 	split   bool // more than one release has weight
 	cohorts bool // a pool is one
+	plain   bool // nothing of it needs the full path
 	timeout time.Duration
 }
 
@@ -120,6 +121,8 @@ func (t *table) route(spec *traffic.Route, old *table, b builder) *route {
 		r.cohorts = r.cohorts || ps.Cohort != ""
 	}
 	r.split = live > 1
+	r.plain = spec.Mirror == nil && !spec.Paused && spec.Hold.For == 0 &&
+		!slices.ContainsFunc(spec.Pools, func(p traffic.Pool) bool { return p.Protocol != delivery.HTTP1 })
 	return r
 }
 

@@ -6,6 +6,7 @@ package traffic
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
@@ -163,6 +164,10 @@ const (
 // PreviewCaller is the Block.Caller of requests that asked for the preview
 // release by header. They are not drawn by the split, so they are no evidence.
 const PreviewCaller = "(preview)"
+
+// Drawn says whether requests counted under caller were drawn by the split, and
+// so are evidence.
+func Drawn(caller string) bool { return !strings.HasPrefix(caller, "(") }
 
 // Block counts the requests of one route, release and caller that arrived in
 // one second. It is cumulative for that second and sent again when it grows.
