@@ -128,9 +128,10 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // plain is a keep-alive client that never repeats a request.
 type plain struct {
-	addr string
-	conn net.Conn
-	r    *bufio.Reader
+	addr   string
+	header string // further lines of the head, each with its CRLF
+	conn   net.Conn
+	r      *bufio.Reader
 }
 
 // ask sends one request over the open connection, or over a new one if the last
@@ -145,7 +146,7 @@ func (c *plain) ask(ctx context.Context, method, host, path, key string) (int, s
 		c.conn, c.r = conn, bufio.NewReader(conn)
 	}
 	_ = c.conn.SetDeadline(time.Now().Add(30 * time.Second))
-	head := method + " " + path + " HTTP/1.1\r\nHost: " + host + "\r\nSlipway-Key: " + key + "\r\n"
+	head := method + " " + path + " HTTP/1.1\r\nHost: " + host + "\r\nSlipway-Key: " + key + "\r\n" + c.header
 	body := ""
 	if method == http.MethodPost {
 		body = "ping"
