@@ -85,11 +85,11 @@ func TestHostAndText(t *testing.T) {
 		}
 	}
 	for in, want := range map[string]string{
-		"/a/b":                                "/a/b",
-		"/proxy/http://me:s3cret@h/x?y":       "/proxy/http://(user)@h/x?…",
-		"get https://me@h?t=s3cret: no route": "get https://(user)@h?… no route",
+		"/a/b":                                    "/a/b",
+		"/proxy/http://me:s3cret@h/x?y":           "/proxy/http://(user)@h/x?…",
+		"get https://me@h?t=s3cret: no route":     "get https://(user)@h?… no route",
 		"http://a:s3,c(r);et@b http://c:s3cret@d": "http://(user)@b http://(user)@d",
-		"a line\nbreak\x7f\xff":               "a line?break??",
+		"a line\nbreak\x7f\xff":                   "a line?break??",
 	} {
 		if got := Text(in); got != want {
 			t.Errorf("Text(%q) = %q, want %q", in, got, want)
