@@ -1,0 +1,229 @@
+package otlp
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Bounds of what waits and of how long.
+const (
+	maxQueued  = 4096                   // spans; more are dropped
+	maxBatch   = 512                    // spans in one call
+	linger     = time.Second            // a span waits at most this long for others
+	callTime   = 10 * time.Second       // for one call
+	giveUp     = 30 * time.Second       // after it a batch is dropped
+	firstWait  = 250 * time.Millisecond // before the second call, doubling
+	maxWait    = 5 * time.Second        // between two calls, unless Retry-After says more
+	lastCalls  = 2 * time.Second        // for what is left at the end
+	complain   = time.Minute            // between two complaints
+	maxAnswer  = 64 << 10               // bytes read of an answer
+	tracesPath = "/v1/traces"           //
+	protobuf   = "application/x-protobuf"
+)
+
+// Exporter sends spans. Until To names a collector it does nothing.
+type Exporter struct {
+	version string
+	log     *slog.Logger
+	client  *http.Client
+	to      atomic.Pointer[string]
+	queue   chan *Span
+	sent    atomic.Uint64
+	dropped atomic.Uint64
+
+	complained time.Time // of Run
+}
+
+// New returns an exporter that presents itself as that version.
+func New(version string, log *slog.Logger) *Exporter {
+	return &Exporter{
+		version: version, log: log, queue: make(chan *Span, maxQueued),
+		client: &http.Client{
+			Transport:     &http.Transport{MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+}
+
+// To sets where spans go: the base URL of a collector, "" for nowhere. Spans
+// that wait go to the new one, or away.
+func (e *Exporter) To(base string) {
+	if base == "" {
+		e.to.Store(nil)
+		return
+	}
+	url := strings.TrimRight(base, "/") + tracesPath
+	e.to.Store(&url)
+}
+
+// On says whether spans go anywhere.
+func (e *Exporter) On() bool { return e.to.Load() != nil }
+
+// Add hands a span over; it must not be changed any more. It never waits.
+func (e *Exporter) Add(s *Span) {
+	if !e.On() {
+		return
+	}
+	select {
+	case e.queue <- s:
+	default:
+		e.dropped.Add(1)
+	}
+}
+
+// Sent returns how many spans a collector has taken.
+func (e *Exporter) Sent() uint64 { return e.sent.Load() }
+
+// Dropped returns how many spans were lost: the queue was full, or the collector
+// did not take them in time.
+func (e *Exporter) Dropped() uint64 { return e.dropped.Load() }
+
+// Run sends what is added until ctx ends, and then what is left, for two
+// seconds at most.
+func (e *Exporter) Run(ctx context.Context) {
+	defer e.client.CloseIdleConnections()
+	batch := make([]*Span, 0, maxBatch)
+	due := time.NewTimer(linger)
+	due.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			e.last(ctx, batch)
+			return
+		case s := <-e.queue:
+			if len(batch) == 0 {
+				due.Reset(linger)
+			}
+			if batch = append(batch, s); len(batch) < maxBatch {
+				continue
+			}
+		case <-due.C:
+		}
+		due.Stop()
+		if !e.send(ctx, batch) {
+			continue // ctx ended, and the end has its own time for it
+		}
+		clear(batch)
+		batch = batch[:0]
+	}
+}
+
+// last sends what is left.
+func (e *Exporter) last(ctx context.Context, batch []*Span) {
+	grace, stop := context.WithTimeout(context.WithoutCancel(ctx), lastCalls)
+	defer stop()
+	for {
+		for len(batch) < maxBatch && len(e.queue) > 0 {
+			batch = append(batch, <-e.queue)
+		}
+		if len(batch) == 0 {
+			return
+		}
+		if !e.send(grace, batch) {
+			e.dropped.Add(uint64(len(batch) + len(e.queue)))
+			return
+		}
+		batch = batch[:0]
+	}
+}
+
+// send calls until the collector takes the batch or refuses it for good, and
+// says whether the batch is done with. A batch that only ctx cut short is not.
+func (e *Exporter) send(ctx context.Context, batch []*Span) bool {
+	body := request(nil, e.version, batch)
+	wait, began := firstWait, time.Now()
+	for {
+		to := e.to.Load()
+		if to == nil {
+			return true // turned off meanwhile
+		}
+		after, err := e.call(ctx, *to, body, len(batch))
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		if after == never || time.Since(began) > giveUp {
+			e.dropped.Add(uint64(len(batch)))
+			e.complain(err)
+			return true
+		}
+		pause(ctx, max(wait, after))
+		wait = min(2*wait, maxWait)
+	}
+}
+
+// never is the answer to when to call again.
+const never time.Duration = -1
+
+// call hands a batch to the collector. On an error it returns how long to wait
+// before the same may be tried again at least, or never.
+func (e *Exporter) call(ctx context.Context, to string, body []byte, spans int) (time.Duration, error) {
+	ctx, stop := context.WithTimeout(ctx, callTime)
+	defer stop()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
+	if err != nil {
+		return never, fmt.Errorf("otlp: %w", err)
+	}
+	req.Header.Set("Content-Type", protobuf)
+	req.Header.Set("User-Agent", "slipway-proxy/"+e.version)
+	res, err := e.client.Do(req)
+	if err != nil {
+		return 0, fmt.Errorf("otlp: %w", err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return 0, fmt.Errorf("otlp: answer: %w", err)
+	}
+	switch res.StatusCode {
+	case http.StatusOK:
+		refused, why := rejected(answer)
+		refused = min(refused, uint64(spans))
+		e.sent.Add(uint64(spans) - refused)
+		if refused > 0 {
+			e.dropped.Add(refused)
+			e.complain(fmt.Errorf("otlp: the collector took a part only: %s", why))
+		}
+		return 0, nil
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return retryAfter(res.Header.Get("Retry-After"), time.Now()), fmt.Errorf("otlp: %s", res.Status)
+	}
+	return never, fmt.Errorf("otlp: %s", res.Status)
+}
+
+// retryAfter reads a Retry-After header (RFC 9110, 10.2.3), bounded by giveUp.
+func retryAfter(value string, now time.Time) time.Duration {
+	if s, err := strconv.Atoi(value); err == nil {
+		return time.Duration(min(max(s, 0), int(giveUp/time.Second))) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return min(max(at.Sub(now), 0), giveUp)
+	}
+	return 0
+}
+
+func (e *Exporter) complain(err error) {
+	if now := time.Now(); now.Sub(e.complained) > complain {
+		e.complained = now
+		e.log.Warn("spans are lost", slog.Any("error", err), slog.Uint64("dropped", e.Dropped()))
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

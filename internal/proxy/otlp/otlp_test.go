@@ -1,0 +1,456 @@
+package otlp
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode/utf8"
+
+	"pgregory.net/rapid"
+)
+
+var quiet = slog.New(slog.DiscardHandler)
+
+func id(b byte) (out [8]byte) { out[7] = b; return out }
+
+// shown is the request of testdata/request.hex.
+func shown() []*Span {
+	at := time.Unix(1_700_000_000, 123_456_789)
+	trace := [16]byte{0x0a, 0xf7, 15: 0x9c}
+	return []*Span{
+		{
+			Trace: trace, ID: id(1), Parent: id(9), Remote: true, Name: "GET prod/shop", Kind: Server, Start: at, End: at.Add(time.Second),
+			Attrs:  []Attr{{Key: "http.request.method", Text: "GET"}, {Key: "http.response.status_code", Number: 502}, {Key: "http.request.body.size"}, {Key: "delta", Number: -1}},
+			Failed: true, Why: "no instance",
+		},
+		{Trace: trace, ID: id(2), Parent: id(1), Name: "GET", Kind: Client, Start: at, End: at},
+		{Trace: [16]byte{1}, ID: id(3), Name: strings.Repeat("n", 200) + "\xff", Kind: Server, Start: at, End: at},
+	}
+}
+
+// The golden bytes were read with the Go code that OpenTelemetry generates from
+// its own .proto files (go.opentelemetry.io/proto/otlp v1.7.0): every field had
+// the value that shown gives it.
+func TestRequestIsWhatOpenTelemetryReads(t *testing.T) {
+	want, err := os.ReadFile("testdata/request.hex")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := request(nil, "v1", shown())
+	if s := hex.Dump(got); s != string(want) {
+		t.Errorf("request =\n%s", s)
+	}
+}
+
+// read is a span as a receiver sees it.
+type read struct {
+	trace, id, parent, name string
+	kind                    uint64
+	start, end              uint64
+	attrs                   map[string]string
+	status, flags           uint64
+}
+
+// receive decodes a whole request; it fails on whatever it does not know.
+func receive(b []byte) (version string, out []read, err error) {
+	defer func() {
+		if e := recover(); e != nil {
+			err = fmt.Errorf("%v in %x", e, b)
+		}
+	}()
+	each(b, func(n int, all any) {
+		must(n == 1)
+		each(all.([]byte), func(n int, v any) {
+			switch n {
+			case 1:
+				each(v.([]byte), func(n int, v any) {
+					must(n == 1)
+					if k, s := attributeOf(v.([]byte)); k == "service.version" {
+						version = s
+					} else {
+						must(k == "service.name" && s == "slipway-proxy")
+					}
+				})
+			case 2:
+				each(v.([]byte), func(n int, v any) {
+					if n == 2 {
+						out = append(out, spanOf(v.([]byte)))
+					} else {
+						must(n == 1 || n == 3)
+					}
+				})
+			default:
+				must(n == 3 && string(v.([]byte)) == schema)
+			}
+		})
+	})
+	return version, out, nil
+}
+
+func spanOf(b []byte) read {
+	s := read{attrs: map[string]string{}}
+	each(b, func(n int, v any) {
+		switch n {
+		case 1:
+			s.trace = hex.EncodeToString(v.([]byte))
+		case 2:
+			s.id = hex.EncodeToString(v.([]byte))
+		case 4:
+			s.parent = hex.EncodeToString(v.([]byte))
+		case 5:
+			s.name = string(v.([]byte))
+		case 6:
+			s.kind = v.(uint64)
+		case 7:
+			s.start = v.(uint64)
+		case 8:
+			s.end = v.(uint64)
+		case 9:
+			k, text := attributeOf(v.([]byte))
+			s.attrs[k] = text
+		case 15:
+			each(v.([]byte), func(n int, v any) {
+				if n == 3 {
+					s.status = v.(uint64)
+				}
+			})
+		default:
+			must(n == 16)
+			s.flags = v.(uint64)
+		}
+	})
+	must(utf8.ValidString(s.name))
+	return s
+}
+
+func attributeOf(b []byte) (key, value string) {
+	each(b, func(n int, v any) {
+		if n == 1 {
+			key = string(v.([]byte))
+			return
+		}
+		each(v.([]byte), func(n int, v any) {
+			if n == 1 {
+				value = string(v.([]byte))
+			} else {
+				must(n == 3)
+				value = fmt.Sprint(int64(v.(uint64)))
+			}
+		})
+	})
+	return key, value
+}
+
+func must(ok bool) {
+	if !ok {
+		panic("not what a span is made of")
+	}
+}
+
+// each is a decoder of its own, so that the one under test is not its own judge.
+func each(b []byte, field func(number int, value any)) {
+	for len(b) > 0 {
+		head, n := binary.Uvarint(b)
+		must(n > 0)
+		b = b[n:]
+		switch head & 7 {
+		case 0:
+			v, n := binary.Uvarint(b)
+			must(n > 0)
+			b = b[n:]
+			field(int(head>>3), v)
+		case 1:
+			field(int(head>>3), binary.LittleEndian.Uint64(b))
+			b = b[8:]
+		case 2:
+			v, n := binary.Uvarint(b)
+			must(n > 0)
+			b = b[n:]
+			field(int(head>>3), b[:v])
+			b = b[v:]
+		case 5:
+			field(int(head>>3), uint64(binary.LittleEndian.Uint32(b)))
+			b = b[4:]
+		default:
+			must(false)
+		}
+	}
+}
+
+func TestRequestReadsBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var spans []*Span
+		for range rapid.IntRange(0, 5).Draw(t, "n") {
+			s := &Span{Name: rapid.String().Draw(t, "name"), Kind: Server, Start: time.Unix(0, rapid.Int64Range(0, math.MaxInt64).Draw(t, "start")), Failed: rapid.Bool().Draw(t, "failed")}
+			copy(s.Trace[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "trace"))
+			copy(s.ID[:], rapid.SliceOfN(rapid.Byte(), 8, 8).Draw(t, "id"))
+			s.End = s.Start
+			for i := range rapid.IntRange(0, 3).Draw(t, "attrs") {
+				s.Attrs = append(s.Attrs, Attr{Key: fmt.Sprint("k", i), Text: string(rapid.SliceOf(rapid.Byte()).Draw(t, "text")), Number: rapid.Int64().Draw(t, "number")})
+			}
+			spans = append(spans, s)
+		}
+		version, got, err := receive(request(nil, "v1", spans))
+		if err != nil || version != "v1" || len(got) != len(spans) {
+			t.Fatalf("%d spans of %q, %v, want %d of v1", len(got), version, err, len(spans))
+		}
+		for i, s := range spans {
+			g := got[i]
+			if g.trace != hex.EncodeToString(s.Trace[:]) || g.id != hex.EncodeToString(s.ID[:]) || g.name != s.Name || g.start != uint64(s.Start.UnixNano()) || (g.status == 2) != s.Failed || len(g.attrs) != len(s.Attrs) {
+				t.Fatalf("span %d reads back as %+v, was %+v", i, g, s)
+			}
+			for _, a := range s.Attrs {
+				want := strings.ToValidUTF8(a.Text, "\ufffd")
+				if a.Text == "" {
+					want = fmt.Sprint(a.Number)
+				}
+				if g.attrs[a.Key] != want {
+					t.Fatalf("attribute %+v reads back as %q", a, g.attrs[a.Key])
+				}
+			}
+		}
+	})
+}
+
+func FuzzRejected(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte{0x0a, 5, 0x08, 3, 0x12, 1, 'x'})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		rejected(b) // whatever a collector answers: it ends
+	})
+}
+
+func TestRejected(t *testing.T) {
+	answer := nest(text(number(nil, 1, 300), 2, "too many"), 0, 1)
+	if n, why := rejected(answer); n != 300 || why != "too many" {
+		t.Errorf("rejected = %d, %q, want 300, too many", n, why)
+	}
+	if n, _ := rejected(answer[:len(answer)-3]); n != 0 {
+		t.Errorf("of a torn answer %d are rejected", n)
+	}
+}
+
+// collector is a receiver that answers what the test says.
+type collector struct {
+	*httptest.Server
+	mu     sync.Mutex
+	spans  []read        // guarded by mu
+	calls  int           // guarded by mu
+	answer func(int) int // by call, from 1: the status
+	after  string        // Retry-After
+	body   []byte        // of a 200
+	err    error         // guarded by mu
+}
+
+func newCollector(t *testing.T) *collector {
+	t.Helper()
+	c := &collector{answer: func(int) int { return http.StatusOK }}
+	c.Server = httptest.NewServer(c)
+	t.Cleanup(c.Close)
+	return c
+}
+
+func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls++
+	if err != nil || r.URL.Path != "/base/v1/traces" || r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/x-protobuf" {
+		c.err = fmt.Errorf("%s %s %q: %w", r.Method, r.URL.Path, r.Header, err)
+	}
+	status := c.answer(c.calls)
+	if status != http.StatusOK {
+		w.Header().Set("Retry-After", c.after)
+		w.WriteHeader(status)
+		return
+	}
+	_, spans, err := receive(body)
+	if err != nil {
+		c.err = err
+	}
+	c.spans = append(c.spans, spans...)
+	_, _ = w.Write(c.body)
+}
+
+func (c *collector) seen(t *testing.T) (spans, calls int) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		t.Fatal(c.err)
+	}
+	return len(c.spans), c.calls
+}
+
+func (c *collector) base() string { return c.URL + "/base/" }
+
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(30 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("waited 30 s for %s", what)
+		}
+	}
+}
+
+func run(t *testing.T, e *Exporter) (end func()) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); e.Run(ctx) }()
+	end = func() { stop(); <-done }
+	t.Cleanup(end)
+	return end
+}
+
+func add(e *Exporter, n int) {
+	for i := range n {
+		e.Add(&Span{ID: id(byte(i + 1)), Trace: [16]byte{1}, Name: "GET", Kind: Server})
+	}
+}
+
+func TestSpansArriveInBatches(t *testing.T) {
+	c, e := newCollector(t), New("v1", quiet)
+	end := run(t, e)
+	add(e, 10) // nobody listens: no loss, no span
+	e.To(c.base())
+	add(e, maxBatch+3)
+	await(t, "the full batch and the rest", func() bool { n, _ := c.seen(t); return n == maxBatch+3 })
+	if _, calls := c.seen(t); calls != 2 || e.Sent() != maxBatch+3 || e.Dropped() != 0 {
+		t.Errorf("%d calls, %d sent, %d dropped", calls, e.Sent(), e.Dropped())
+	}
+	e.To("")
+	add(e, 5)
+	e.To(c.base())
+	add(e, 1)
+	end() // what is left goes out at the end
+	if n, _ := c.seen(t); n != maxBatch+4 {
+		t.Errorf("%d spans arrived, want %d", n, maxBatch+4)
+	}
+}
+
+func TestRetriedAndRefused(t *testing.T) {
+	for status, again := range map[int]bool{429: true, 502: true, 503: true, 504: true, 400: false, 500: false, 302: false} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			t.Parallel()
+			c, e := newCollector(t), New("v1", quiet)
+			c.answer = func(call int) int {
+				if call == 1 {
+					return status
+				}
+				return http.StatusOK
+			}
+			e.To(c.base())
+			run(t, e)
+			add(e, 3)
+			await(t, "an end", func() bool { return e.Sent()+e.Dropped() == 3 })
+			spans, calls := c.seen(t)
+			if again && (spans != 3 || calls != 2 || e.Dropped() != 0) || !again && (spans != 0 || calls != 1 || e.Dropped() != 3) {
+				t.Errorf("%d spans arrived in %d calls, %d dropped", spans, calls, e.Dropped())
+			}
+		})
+	}
+}
+
+func TestPartlyTaken(t *testing.T) {
+	c, e := newCollector(t), New("v1", quiet)
+	c.body = nest(number(nil, 1, 2), 0, 1)
+	e.To(c.base())
+	run(t, e)
+	add(e, 5)
+	await(t, "the answer", func() bool { return e.Sent() == 3 && e.Dropped() == 2 })
+}
+
+// A collector that never answers well: nothing waits for it, what is too much
+// is dropped and counted, and the end takes two seconds.
+func TestDeadCollector(t *testing.T) {
+	c, e := newCollector(t), New("v1", quiet)
+	c.answer, c.after = func(int) int { return http.StatusServiceUnavailable }, "3600"
+	e.To(c.base())
+	end := run(t, e)
+	const n = 2 * maxQueued
+	for range n {
+		add(e, 1)
+	}
+	if d := e.Dropped(); d == 0 || d > n {
+		t.Errorf("%d of %d spans dropped", d, n)
+	}
+	await(t, "a call", func() bool { _, calls := c.seen(t); return calls > 0 })
+	end()
+	if e.Dropped()+e.Sent() != n {
+		t.Errorf("%d dropped and %d sent of %d", e.Dropped(), e.Sent(), n)
+	}
+}
+
+// The waits between calls, in a bubble: Retry-After when it is longer, and a
+// batch is given up after half a minute.
+func TestBackoff(t *testing.T) {
+	for after, want := range map[string][]time.Duration{
+		"":               {0, 250, 750, 1750, 3750, 7750, 12750, 17750, 22750, 27750, 32750},
+		"10":             {0, 10000, 20000, 30000, 40000},
+		"99999999999999": {0, 30000, 60000},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			e := New("v1", quiet)
+			var at []time.Duration
+			began := time.Now()
+			e.client = &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+				at = append(at, time.Since(began)/time.Millisecond)
+				return &http.Response{StatusCode: 503, Header: http.Header{"Retry-After": {after}}, Body: io.NopCloser(bytes.NewReader(nil))}, nil
+			})}
+			e.To("http://collector")
+			if !e.send(t.Context(), shown()) || e.Dropped() != 3 {
+				t.Errorf("%d dropped, want 3", e.Dropped())
+			}
+			if fmt.Sprint(at) != fmt.Sprint(want) {
+				t.Errorf("Retry-After %q: calls at %v ms, want %v", after, at, want)
+			}
+		})
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 11, 23, 1, 0, 0, 0, time.UTC)
+	for in, want := range map[string]time.Duration{
+		"": 0, "x": 0, "-5": 0, "7": 7 * time.Second, "7000": giveUp,
+		"Mon, 23 Nov 2026 01:00:09 GMT": 9 * time.Second,
+		"Mon, 23 Nov 2026 00:00:00 GMT": 0,
+		"Mon, 23 Nov 2099 00:00:00 GMT": giveUp,
+	} {
+		if got := retryAfter(in, now); got != want {
+			t.Errorf("retryAfter(%q) = %s, want %s", in, got, want)
+		}
+	}
+}
+
+func BenchmarkRequest(b *testing.B) {
+	spans := shown()
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = request(buf[:0], "v1", spans)
+	}
+}
