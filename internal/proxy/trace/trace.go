@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
@@ -163,13 +164,8 @@ func soundState(from Carrier) bool {
 				continue // an empty member is allowed, and is none
 			}
 			key, value, both := strings.Cut(member, "=")
-			if !both || !soundKey(key) || !soundValue(value) || n == maxMembers {
+			if !both || !soundKey(key) || !soundValue(value) || n == maxMembers || slices.Contains(keys[:n], key) {
 				return false
-			}
-			for _, k := range keys[:n] {
-				if k == key {
-					return false
-				}
 			}
 			keys[n] = key
 			n++
