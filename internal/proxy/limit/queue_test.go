@@ -242,21 +242,36 @@ func TestQueueMoot(t *testing.T) {
 	})
 }
 
-// A slot that is freed while the first one looks, and is not seen by that look,
-// makes it look again.
+// Slots that are freed while the first one looks, and are not seen by that look,
+// go to the first one and the one behind it.
 func TestQueueFreedDuringALook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s slots
-		err := s.q.Acquire(t.Context(), Bound{Max: 1, Wait: time.Hour}, func() Found {
-			found := s.look()
-			if s.looks.Load() == 2 { // the first one that is its turn
-				s.giveBack()
-			}
-			return found
-		})
-		if err != nil || s.looks.Load() != 3 {
-			t.Errorf("Acquire() = %v after %d looks, want a slot at the third", err, s.looks.Load())
+		bound := Bound{Max: 2, Wait: time.Hour}
+		back := make(chan error, 2)
+		looks, meanwhile := 0, make(chan struct{})
+		go func() {
+			back <- s.q.Acquire(t.Context(), bound, func() Found {
+				looks++
+				found := s.look()
+				if looks == 2 { // the first one that is its turn
+					<-meanwhile
+				}
+				return found
+			})
+		}()
+		synctest.Wait()
+		go func() { back <- s.q.Acquire(t.Context(), bound, s.look) }()
+		synctest.Wait()
+		s.giveBack()
+		s.giveBack()
+		close(meanwhile)
+		synctest.Wait()
+		if len(back) != 2 {
+			t.Errorf("%d of 2 got the 2 slots", len(back))
 		}
+		s.free.Store(2)
+		s.q.Stir()
 	})
 }
 
