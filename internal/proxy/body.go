@@ -24,6 +24,7 @@ type body struct {
 	err     error     // guarded by mu: the caller broke off
 	reading bool      // guarded by mu: waiting for the caller now
 	moved   func()    // guarded by mu: called at each piece; nil once there is an answer
+	copy    *copying  // guarded by mu: takes each piece too; nil when the request is not copied
 	whole   []byte    // the body, when it was small enough to keep
 	none    bool
 }
@@ -94,6 +95,9 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.moved != nil {
 		b.moved()
 	}
+	if b.copy != nil {
+		b.copy.piece(p[:n], err)
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		b.err = err
 	}
@@ -110,6 +114,9 @@ func (b *body) Close() error { return nil }
 func (b *body) end(w http.ResponseWriter) {
 	b.mu.Lock()
 	b.from, b.moved = nil, nil
+	if b.copy != nil {
+		b.copy.drop()
+	}
 	reading := b.reading
 	b.mu.Unlock()
 	if reading {
@@ -121,6 +128,17 @@ func (b *body) end(w http.ResponseWriter) {
 func (b *body) onMove(moved func()) {
 	b.mu.Lock()
 	b.moved = moved
+	b.mu.Unlock()
+}
+
+// twice lets a copy of the request have the body too.
+func (b *body) twice(t *copying) {
+	if b.replayable() {
+		t.whole(b.whole)
+		return
+	}
+	b.mu.Lock()
+	b.copy = t
 	b.mu.Unlock()
 }
 

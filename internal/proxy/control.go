@@ -27,6 +27,9 @@ func (e *engine) control(done <-chan struct{}) http.Handler {
 	mux.HandleFunc("PUT /v1/table", e.putTable)
 	mux.HandleFunc("GET /v1/table", func(w http.ResponseWriter, _ *http.Request) { reply(w, e.table.Load().spec) })
 	mux.HandleFunc("GET /v1/state", func(w http.ResponseWriter, _ *http.Request) { reply(w, e.state()) })
+	mux.HandleFunc("GET /v1/faults", func(w http.ResponseWriter, _ *http.Request) { reply(w, e.faults.List(time.Now())) })
+	mux.HandleFunc("PUT /v1/faults/{id}", e.putFault)
+	mux.HandleFunc("DELETE /v1/faults/{id}", e.dropFault)
 	mux.HandleFunc("GET /v1/stats", func(w http.ResponseWriter, r *http.Request) { e.stats(w, r, done) })
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	return mux

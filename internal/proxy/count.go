@@ -258,6 +258,17 @@ func (t *ticket) more(in, out int64) {
 	t.s.mu.Unlock()
 }
 
+// dropped counts a copy that was not sent.
+func (s *series) dropped(at time.Time, gen int64) {
+	second := at.Unix()
+	mixed := s.of.changedIn(s.key.route, second)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.open(second, gen, mixed)
+	b.Dropped++
+	s.touch(b)
+}
+
 // end counts how the request ended. bad says that it counts against the release.
 func (t *ticket) end(how outcome, status int, in, out int64) (bad bool) {
 	t.s.mu.Lock()

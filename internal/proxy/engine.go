@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/proxy/fault"
+	"github.com/slipway-cd/slipway/internal/proxy/mirror"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
@@ -25,6 +27,8 @@ type engine struct {
 	disk    disk
 	counts  *counts
 	buffers *copyBuffers
+	faults  *fault.Set
+	copies  *mirror.Queue
 	spawn   func(func(context.Context)) // runs until Run's context ends; Run waits for it
 
 	table    atomic.Pointer[table]
@@ -43,6 +47,7 @@ func newEngine(o Options, boot string) *engine {
 	e := &engine{
 		log: o.Log, version: o.Version, boot: boot, started: time.Now(),
 		disk: disk{o.StateDir}, counts: newCounts(), buffers: newCopyBuffers(),
+		faults: fault.New(bucket, o.Log), copies: mirror.New(mirror.Bounds()),
 		turn:   make(chan struct{}, 1),
 		fronts: map[string]*front{}, leaving: map[*front]struct{}{}, draining: map[*endpoint]struct{}{},
 	}
@@ -293,6 +298,7 @@ func (e *engine) state() traffic.State {
 		Routes:     t.state(now),
 		Draining:   []traffic.EndpointState{},
 		Listeners:  []traffic.ListenerState{},
+		Faults:     e.faults.List(now),
 		Started:    e.started, PID: os.Getpid(), Version: e.version,
 	}
 	for ep := range e.draining {

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/slipway-cd/slipway/internal/proxy/mirror"
 )
 
 // hopByHop belongs to one connection and is never passed on (RFC 9110, 7.6.1).
@@ -91,6 +93,7 @@ func forwarded(h http.Header, r *http.Request, edge bool) {
 		peer = r.RemoteAddr
 	}
 	if !edge {
+		delete(h, mirror.Header)
 		for _, name := range [...]string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Real-Ip"} {
 			delete(h, name)
 		}

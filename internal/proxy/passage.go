@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/slipway-cd/slipway/internal/proxy/fault"
 	"github.com/slipway-cd/slipway/internal/proxy/match"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
@@ -35,6 +36,7 @@ type passage struct {
 	who     caller
 	account string // the caller it is counted under
 	drawn   drawn
+	fault   *fault.Fault // that the request has to bear, or nil
 	ticket  ticket
 	tried   []*endpoint
 	crossed bool    // the stable pool answers for the chosen one
@@ -170,9 +172,11 @@ func (x *passage) cohort() string {
 
 // onward returns the cohort that services called on behalf of this request
 // learn: the chosen release's own, else the one it came with.
-func (x *passage) onward() string {
-	if x.pool.spec.Cohort != "" {
-		return x.pool.spec.Cohort
+func (x *passage) onward() string { return x.onwardFrom(x.pool) }
+
+func (x *passage) onwardFrom(p *pool) string {
+	if p.spec.Cohort != "" {
+		return p.spec.Cohort
 	}
 	if x.edge() {
 		return x.cohort()
@@ -189,8 +193,11 @@ func (x *passage) begin(now time.Time) {
 	x.ticket = s.begin(now, x.route.spec.Gen, x.who)
 }
 
-// remembers says whether the caller is to be given its key as a cookie.
-func (x *passage) remembers() bool { return x.route.split && x.who.keep && !x.edge() }
+// remembers says whether the caller is to be given its key as a cookie: while it
+// decides about a release, or about a fault.
+func (x *passage) remembers() bool {
+	return x.who.keep && !x.edge() && (x.route.split || x.e.faults.On(x.route.spec.Name))
+}
 
 // next claims an instance for the next attempt, or returns nil when there is
 // none: another healthy one of the chosen release; for a candidate that the

@@ -77,6 +77,8 @@ func (e *engine) run(ctx context.Context, o Options, found loaded, control net.L
 	back := make(chan error, 1)
 	go func() { back <- api.Serve(control) }()
 	e.spawn(e.mend)
+	e.spawn(e.faults.Run)
+	e.spawn(e.copies.Run)
 	e.log.Info("data plane serves", slog.String("socket", o.Socket), slog.Int64("generation", found.table.Generation))
 
 	var failed error

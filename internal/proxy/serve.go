@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptrace"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/slipway-cd/slipway/internal/proxy/fault"
 )
 
 // exchange is a passage on the full path: net/http on the caller's side.
@@ -40,6 +43,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		why.write(w)
 		return
 	}
+	x.strike(began)
 	x.begin(began)
 	if x.remembers() {
 		remember(w.Header(), x.who.key)
@@ -58,11 +62,18 @@ func (x *exchange) carry(p *endpoint) {
 		panic(http.ErrAbortHandler)
 	}
 	defer x.body.end(x.w)
+	if x.fault != nil {
+		var on bool
+		if p, on = x.bear(p); !on {
+			return
+		}
+	}
 	if p == nil {
 		x.refuse(x.none())
 		return
 	}
 	x.out = outgoing(x.r, x.edge(), x.who.key, x.onward())
+	x.mirror()
 	ctx, cancel := context.WithCancelCause(x.r.Context())
 	defer cancel(nil)
 	timer := time.AfterFunc(x.route.timeout, func() {
@@ -187,12 +198,19 @@ func (x *exchange) answer(ctx context.Context, p *endpoint, res *http.Response) 
 		flush = http.NewResponseController(x.w).Flush
 		_ = flush()
 	}
-	n, err := x.e.buffers.stream(ctx, x.w, res.Body, flush)
+	from := io.Reader(res.Body)
+	if x.fault != nil {
+		from, flush = x.bend(ctx, res, flush)
+	}
+	n, err := x.e.buffers.stream(ctx, x.w, from, flush)
 	if err != nil {
 		why := failure{broken, err}
-		if errors.Is(err, errCaller) {
+		switch {
+		case errors.Is(err, fault.ErrCut):
+			x.sever() // nobody is to blame
+		case errors.Is(err, errCaller):
 			why.how = cancelled
-		} else {
+		default:
 			x.blame(p, why)
 		}
 		x.end(why, res.StatusCode, n)

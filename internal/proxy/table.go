@@ -87,6 +87,11 @@ func compile(spec traffic.Table, old *table, b builder) (*table, error) {
 				p.series[c] = b.series(r.spec.Name, p.spec.Release, c)
 			}
 		}
+		if m := r.spec.Mirror; m != nil {
+			if p := r.pool(m.Release); p != nil {
+				p.series[traffic.MirrorCaller] = b.series(r.spec.Name, m.Release, traffic.MirrorCaller)
+			}
+		}
 		t.routes[r.spec.Name] = r
 	}
 	for _, l := range spec.Listeners {

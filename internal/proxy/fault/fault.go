@@ -12,6 +12,9 @@ import (
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
+// Header names the fault in answers that it made, or delayed, slowed or cut.
+const Header = "Slipway-Fault"
+
 // ErrCut is what a body ends in that a fault cuts. The caller must see a broken
 // connection.
 var ErrCut = errors.New("cut by a fault")
@@ -41,7 +44,7 @@ type Request struct {
 	Release delivery.ReleaseID // chosen for it
 	Cohort  string             // it belongs to; "" is none
 	Key     string             // sticky
-	match.Request
+	Asked   match.Request
 }
 
 // On says whether the route has a fault in force, which may touch its requests.
@@ -82,7 +85,7 @@ func (f *Fault) drawn(q Request, bucket Bucket, now time.Time) bool {
 	return (f.spec.Release == "" || f.spec.Release == q.Release) &&
 		(f.spec.Cohort == "" || f.spec.Cohort == q.Cohort) &&
 		bucket(f.salt, q.Key) < int(f.spec.Share) &&
-		f.InForce(now) && f.when.Holds(q)
+		f.InForce(now) && f.when.Holds(q.Asked)
 }
 
 func (f *Fault) renew(lease time.Duration, now time.Time) {

@@ -63,14 +63,14 @@ func abort(id string, share delivery.Weight) traffic.Fault {
 }
 
 func ask(key string) fault.Request {
-	return fault.Request{Route: "prod/cart", Release: "r1", Key: key, Request: request{}}
+	return fault.Request{Route: "prod/cart", Release: "r1", Key: key, Asked: request{}}
 }
 
 // quiet lets n requests pass that no fault means, so that the bound on what is
 // touched has room.
 func quiet(s *fault.Set, n int, now time.Time) {
 	for range n {
-		s.Strike(fault.Request{Route: "prod/cart", Release: "another", Request: request{http.Header{"Quiet": {"1"}}}}, now)
+		s.Strike(fault.Request{Route: "prod/cart", Release: "another", Asked: request{http.Header{"Quiet": {"1"}}}}, now)
 	}
 }
 
@@ -97,7 +97,7 @@ func TestStrikeMeansWhatItSays(t *testing.T) {
 			"its header", func(f *traffic.Fault) {
 				f.When = append(f.When, delivery.Condition{On: delivery.OnHeader, Name: "x-tester"})
 			},
-			func(q *fault.Request) { q.Request = request{http.Header{"X-Tester": {"1"}}} }, true,
+			func(q *fault.Request) { q.Asked = request{http.Header{"X-Tester": {"1"}}} }, true,
 		},
 		{
 			"no header", func(f *traffic.Fault) {

@@ -74,6 +74,55 @@ func (d *Driver) State(ctx context.Context) (traffic.State, error) {
 	return s, nil
 }
 
+// Disturb puts a fault in force until its lease ends, or renews it; another one
+// with its ID is replaced. One that is out of bounds gives a *delivery.FieldError.
+func (d *Driver) Disturb(ctx context.Context, f traffic.Fault) error {
+	if err := f.Validate(); err != nil {
+		return fmt.Errorf("proxy: %w", err)
+	}
+	body, err := json.Marshal(f)
+	if err != nil {
+		return fmt.Errorf("proxy: %w", err)
+	}
+	ctx, stop := context.WithTimeout(ctx, callTimeout)
+	defer stop()
+	res, err := d.do(ctx, http.MethodPut, "/v1/faults/"+url.PathEscape(f.ID), body)
+	if err != nil {
+		return err
+	}
+	return res.Body.Close()
+}
+
+// Calm takes a fault back. One that is not in force is calm already.
+func (d *Driver) Calm(ctx context.Context, id string) error {
+	ctx, stop := context.WithTimeout(ctx, callTimeout)
+	defer stop()
+	res, err := d.do(ctx, http.MethodDelete, "/v1/faults/"+url.PathEscape(id), nil)
+	switch {
+	case errors.Is(err, delivery.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	}
+	return res.Body.Close()
+}
+
+// Faults returns the faults in force, by ID.
+func (d *Driver) Faults(ctx context.Context) ([]traffic.FaultState, error) {
+	ctx, stop := context.WithTimeout(ctx, callTimeout)
+	defer stop()
+	res, err := d.do(ctx, http.MethodGet, "/v1/faults", nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	var all []traffic.FaultState
+	if err := json.NewDecoder(res.Body).Decode(&all); err != nil {
+		return nil, fmt.Errorf("proxy: faults: %w", err)
+	}
+	return all, nil
+}
+
 // Watch streams frames until ctx ends, which gives its error, or the data plane
 // goes away or falls silent for 5 s.
 func (d *Driver) Watch(ctx context.Context, since int64, frame func(traffic.Frame)) error {
@@ -139,6 +188,8 @@ func refusal(res *http.Response) error {
 	switch res.StatusCode {
 	case http.StatusConflict:
 		return fmt.Errorf("proxy: %s: %w", p.Detail, delivery.ErrConflict)
+	case http.StatusNotFound:
+		return fmt.Errorf("proxy: %s: %w", p.Detail, delivery.ErrNotFound)
 	case http.StatusUnprocessableEntity, http.StatusBadRequest:
 		return fmt.Errorf("proxy: %w", delivery.InvalidNext(p.Field, p.Detail, p.Hint))
 	}
