@@ -117,7 +117,9 @@ func TestIdleConnectionsAreCheap(t *testing.T) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		t.Fatal(err)
 	}
-	if room := int(files.Cur) - 4000; n > room { // the runtime has raised it to what may be; other tests need some
+	// A data plane keeps a file for the instance behind each connection too, and
+	// some for itself. The runtime has raised the limit to what may be.
+	if room := int(files.Cur) * 9 / 20; n > room {
 		t.Logf("only %d files may be open, so %d connections instead of %d", files.Cur, room, n)
 		n = room
 	}
