@@ -31,6 +31,7 @@ func (e *engine) control(done <-chan struct{}) http.Handler {
 	mux.HandleFunc("PUT /v1/faults/{id}", e.putFault)
 	mux.HandleFunc("DELETE /v1/faults/{id}", e.dropFault)
 	mux.HandleFunc("GET /v1/stats", func(w http.ResponseWriter, r *http.Request) { e.stats(w, r, done) })
+	mux.HandleFunc("GET /metrics", e.metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	return mux
 }

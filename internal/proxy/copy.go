@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/proxy/mirror"
+	"github.com/slipway-cd/slipway/internal/proxy/redact"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
@@ -31,6 +33,7 @@ type copied struct {
 	limit time.Duration
 	who   caller
 	head  *http.Request // without body
+	trace string        // ID, of the request's
 }
 
 // copying is a copy whose body is still coming in.
@@ -55,7 +58,7 @@ func (x *exchange) mirror() {
 	if pool == nil || len(pool.endpoints) == 0 {
 		return
 	}
-	c := &copied{e: x.e, route: x.route.spec.Name, to: m, limit: min(x.route.timeout, copyTimeout), who: x.who, head: x.twin(pool)}
+	c := &copied{e: x.e, route: x.route.spec.Name, to: m, limit: min(x.route.timeout, copyTimeout), who: x.who, head: x.twin(pool), trace: hex.EncodeToString(x.trace.Trace[:])}
 	most := m.MaxBody
 	if most == 0 {
 		most = mirror.MaxBody
@@ -84,9 +87,11 @@ func (x *exchange) twin(p *pool) *http.Request {
 	h := x.out.Header.Clone()
 	h[mirror.Header] = []string{"1"}
 	delete(h, cohortHeader)
-	if c := x.onwardFrom(p); c != "" {
+	c := x.onwardFrom(p)
+	if c != "" {
 		h[cohortHeader] = []string{c}
 	}
+	x.tell(h, c)
 	r := *x.out
 	r.Header = h
 	return &r
@@ -189,17 +194,17 @@ func (c *copied) send(ctx context.Context, body []byte) {
 	defer stop()
 	res, err := roundTrip(p, c.request(ctx, p, body))
 	if err != nil {
-		c.close(&k, ended{why: c.why(ctx, err), in: int64(len(body))})
+		c.close(&k, p, ended{why: c.why(ctx, err), in: int64(len(body))})
 		return
 	}
 	defer func() { _ = res.Body.Close() }()
 	k.answered(time.Since(began))
 	n, err := io.CopyN(io.Discard, res.Body, copyAnswers)
-	end := ended{why: failure{how: finished}, status: res.StatusCode, in: int64(len(body)), out: n}
+	end := ended{why: failure{how: finished}, status: res.StatusCode, in: int64(len(body)), out: n, head: httpLines(res.Header)}
 	if err != nil && !errors.Is(err, io.EOF) && ctx.Err() == nil { // one that takes longer than we read is none of its fault
 		end.why = failure{broken, err}
 	}
-	c.close(&k, end)
+	c.close(&k, p, end)
 }
 
 // request returns the copy as p gets it.
@@ -229,16 +234,18 @@ func (c *copied) why(ctx context.Context, err error) failure {
 	return failure{broken, err}
 }
 
-func (c *copied) close(k *ticket, n ended) {
-	if !k.end(n.why.how, n.status, n.in, n.out) {
+func (c *copied) close(k *ticket, p *endpoint, n ended) {
+	now := time.Now()
+	if !k.end(n.why.how, n.status, n.in, n.out).bad() || !c.e.counts.samples(now) {
 		return
 	}
 	s := traffic.Sample{
 		At: k.began, Route: c.route, Release: c.to.Release, Caller: traffic.MirrorCaller,
-		Method: c.head.Method, Path: c.head.URL.Path, Status: n.status, Took: time.Since(k.began),
+		Method: c.head.Method, Path: redact.Text(c.head.URL.Path), Status: n.status, Took: now.Sub(k.began),
+		Error: redact.Error(n.why.err), Endpoint: p.id, Trace: c.trace, Asked: headOf(c.head.Host, httpLines(c.head.Header)),
 	}
-	if n.why.err != nil {
-		s.Error = n.why.err.Error()
+	if n.head != nil {
+		s.Answered = redact.Head(n.head.Lines())
 	}
 	c.e.counts.sample(s)
 }

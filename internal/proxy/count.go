@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"hash/maphash"
 	"maps"
 	"slices"
@@ -10,27 +11,14 @@ import (
 
 	"github.com/slipway-cd/slipway/internal/analysis"
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/proxy/metrics"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
 // Bounds of the counts.
 const (
-	kept        = 600     // seconds
-	maxUnits    = 1 << 16 // sticky keys told apart per block; more count as new each time
-	maxSamples  = 20      // failed requests kept per second
-	sampleRing  = 512     // failed requests kept at all
-	maxPathShow = 256     // bytes of a sample's path
-)
-
-// outcome is how a request ended.
-type outcome int
-
-const (
-	finished  outcome = iota // by its status
-	unreached                // no connection to any instance
-	late                     // no answer in time
-	broken                   // the instance cut its answer off
-	cancelled                // the caller went away
+	kept     = 600     // seconds
+	maxUnits = 1 << 16 // sticky keys told apart per block; more count as new each time
 )
 
 // seriesKey names one ring of blocks.
@@ -45,18 +33,10 @@ type counts struct {
 	seed  maphash.Seed
 	epoch atomic.Int64 // raised by each frame; a block remembers when it last grew
 
-	mu      sync.Mutex
-	series  map[seriesKey]*series     // guarded by mu
-	turns   map[string]map[int64]bool // guarded by mu: route -> seconds in which its split changed
-	failed  [sampleRing]numbered      // guarded by mu
-	samples int64                     // guarded by mu: ever taken
-	second  int64                     // guarded by mu: of the budget
-	budget  int                       // guarded by mu: samples left in this second
-}
-
-type numbered struct {
-	sample traffic.Sample
-	epoch  int64
+	mu       sync.Mutex
+	series   map[seriesKey]*series     // guarded by mu
+	turns    map[string]map[int64]bool // guarded by mu: route -> seconds in which its split changed
+	failures failures                  // guarded by mu
 }
 
 func newCounts() *counts {
@@ -65,16 +45,23 @@ func newCounts() *counts {
 	return c
 }
 
-// series is the ring of one route, release and caller: one block per second.
+// series is the ring of one route, release and caller: one block per second, and
+// the sums of all seconds there ever were.
 type series struct {
 	of  *counts
 	key seriesKey
 
 	mu    sync.Mutex
-	ring  [kept]*block // guarded by mu
-	grown int64        // guarded by mu: epoch of the last change
-	last  int64        // guarded by mu: newest second
+	ring  [kept]*block  // guarded by mu
+	grown int64         // guarded by mu: epoch of the last change
+	last  int64         // guarded by mu: newest second
+	ever  traffic.Block // guarded by mu: sums; those of units are not kept
+	times metrics.Times // guarded by mu: from arrival to the head of the answer
+	about about         // guarded by mu
 }
+
+// about is what else is known of the releases that a series belongs to.
+type about struct{ service, env, version string }
 
 // block is traffic.Block while it grows.
 type block struct {
@@ -104,6 +91,15 @@ func (c *counts) get(route string, release delivery.ReleaseID, caller string) *s
 		s = &series{of: c, key: key}
 		c.series[key] = s
 	}
+	return s
+}
+
+// of is get for a pool of a route, which the series then knows more about.
+func (c *counts) of(r *traffic.Route, p *traffic.Pool, caller string) *series {
+	s := c.get(r.Name, p.Release, caller)
+	s.mu.Lock()
+	s.about = about{service: r.Service, env: r.Env, version: p.Version}
+	s.mu.Unlock()
 	return s
 }
 
@@ -158,9 +154,10 @@ type ticket struct {
 	s     *series
 	b     *block
 	began time.Time
-	unit  int  // in b.units; -1 for one that is not told apart
-	first bool // the unit's first request
-	open  bool // first and without an answer yet
+	took  time.Duration // to the head of the answer; negative while there is none
+	unit  int           // in b.units; -1 for one that is not told apart
+	first bool          // the unit's first request
+	open  bool          // first and without an answer yet
 }
 
 // begin counts the arrival of a request under the split gen.
@@ -175,9 +172,11 @@ func (s *series) begin(at time.Time, gen int64, who caller) ticket {
 		b = s.open(second, gen, mixed)
 	}
 	defer s.mu.Unlock()
-	t := ticket{s: s, b: b, began: at, unit: -1, first: true}
+	t := ticket{s: s, b: b, began: at, took: -1, unit: -1, first: true}
 	b.Requests++
 	b.Unfinished++
+	s.ever.Requests++
+	s.ever.Unfinished++
 	b.Mixed = b.Mixed || b.Gen != gen
 	if !who.fresh && b.index != nil {
 		h := maphash.String(s.of.seed, who.key)
@@ -223,8 +222,10 @@ func (s *series) open(second, gen int64, mixed bool) *block {
 	return b
 }
 
-// answered records the time to the first answer of the unit.
+// answered records the time to the head of the answer, which counts for the
+// unit when it is its first.
 func (t *ticket) answered(took time.Duration) {
+	t.took = max(took, 0)
 	if !t.open {
 		return
 	}
@@ -245,6 +246,7 @@ func (t *ticket) answered(took time.Duration) {
 func (t *ticket) retried() {
 	t.s.mu.Lock()
 	t.b.Retries++
+	t.s.ever.Retries++
 	t.s.touch(t.b)
 	t.s.mu.Unlock()
 }
@@ -254,6 +256,8 @@ func (t *ticket) more(in, out int64) {
 	t.s.mu.Lock()
 	t.b.BytesIn += uint64(in)
 	t.b.BytesOut += uint64(out)
+	t.s.ever.BytesIn += uint64(in)
+	t.s.ever.BytesOut += uint64(out)
 	t.s.touch(t.b)
 	t.s.mu.Unlock()
 }
@@ -266,45 +270,26 @@ func (s *series) dropped(at time.Time, gen int64) {
 	defer s.mu.Unlock()
 	b := s.open(second, gen, mixed)
 	b.Dropped++
+	s.ever.Dropped++
 	s.touch(b)
 }
 
-// end counts how the request ended. bad says that it counts against the release.
-func (t *ticket) end(how outcome, status int, in, out int64) (bad bool) {
+// end counts how the request ended.
+func (t *ticket) end(how outcome, status int, in, out int64) class {
+	c := classOf(how, status)
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
 	b := t.b
-	b.Unfinished--
+	c.add(&b.Block, in, out)
+	c.add(&t.s.ever, in, out)
+	if t.took >= 0 {
+		t.s.times.Add(int64(t.took))
+	}
 	if t.open {
 		t.open = false
 		b.UnitsOpen--
 	}
-	b.BytesIn += uint64(in)
-	b.BytesOut += uint64(out)
-	switch how {
-	case finished:
-		switch {
-		case status >= 500:
-			b.Server++
-			bad = true
-		case status >= 400:
-			b.Client++
-		default:
-			b.OK++
-		}
-	case unreached:
-		b.Connect++
-		bad = true
-	case late:
-		b.Timeout++
-		bad = true
-	case broken:
-		b.Broken++
-		bad = true
-	case cancelled:
-		b.Cancelled++
-	}
-	if bad {
+	if c.bad() {
 		switch {
 		case t.unit < 0:
 			b.UnitsBad++
@@ -314,24 +299,7 @@ func (t *ticket) end(how outcome, status int, in, out int64) (bad bool) {
 		}
 	}
 	t.s.touch(b)
-	return bad
-}
-
-// sample keeps a failed request for people, at most maxSamples a second.
-func (c *counts) sample(s traffic.Sample) {
-	s.Path = s.Path[:min(len(s.Path), maxPathShow)]
-	second := s.At.Unix()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if second != c.second {
-		c.second, c.budget = second, maxSamples
-	}
-	if c.budget == 0 {
-		return
-	}
-	c.budget--
-	c.failed[c.samples%sampleRing] = numbered{sample: s, epoch: c.epoch.Load()}
-	c.samples++
+	return c
 }
 
 // collect returns what grew since the frame that returned the epoch since, and
@@ -344,11 +312,7 @@ func (c *counts) collect(since, fromSecond int64) (blocks []traffic.Block, faile
 		all = append(all, s)
 	}
 	if since > 0 { // what failed before a stream began is history
-		for i := max(0, c.samples-sampleRing); i < c.samples; i++ {
-			if n := c.failed[i%sampleRing]; n.epoch >= since {
-				failed = append(failed, n.sample)
-			}
-		}
+		failed = c.failures.since(since)
 	}
 	c.mu.Unlock()
 	for _, s := range all {
@@ -356,6 +320,24 @@ func (c *counts) collect(since, fromSecond int64) (blocks []traffic.Block, faile
 	}
 	slices.SortFunc(blocks, func(a, b traffic.Block) int { return int(a.Second - b.Second) })
 	return blocks, failed, epoch
+}
+
+// all returns every series, in the order of their names.
+func (c *counts) all() []*series {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := slices.Collect(maps.Values(c.series))
+	slices.SortFunc(out, func(a, b *series) int {
+		return cmp.Or(cmp.Compare(a.key.route, b.key.route), cmp.Compare(a.key.release, b.key.release), cmp.Compare(a.key.caller, b.key.caller))
+	})
+	return out
+}
+
+// sums returns what the series ever counted.
+func (s *series) sums() (b traffic.Block, times metrics.Times, of about) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ever, s.times, s.about
 }
 
 func (s *series) collect(blocks []traffic.Block, since, fromSecond int64) []traffic.Block {
@@ -387,7 +369,7 @@ func (c *counts) sweep(now time.Time, used func(seriesKey) bool) {
 	c.mu.Unlock()
 	for k, s := range all {
 		s.mu.Lock()
-		old := s.last <= second-kept
+		old := s.last <= second-kept && s.ever.Unfinished == 0
 		for i, b := range s.ring {
 			switch {
 			case b == nil:

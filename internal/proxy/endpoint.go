@@ -135,6 +135,13 @@ func (p *endpoint) unclaim() { p.load.Add(-1) }
 
 func (p *endpoint) inFlight() int { return int(p.load.Load() &^ retired) }
 
+// connections returns how many connections to the instance are open.
+func (p *endpoint) connections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns)
+}
+
 // retire ends new claims and checks, and starts the clock of the drain limit.
 func (p *endpoint) retire() {
 	p.load.Or(retired)

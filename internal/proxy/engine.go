@@ -1,11 +1,13 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -13,8 +15,10 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/proxy/accesslog"
 	"github.com/slipway-cd/slipway/internal/proxy/fault"
 	"github.com/slipway-cd/slipway/internal/proxy/mirror"
+	"github.com/slipway-cd/slipway/internal/proxy/otlp"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
@@ -29,9 +33,12 @@ type engine struct {
 	buffers *copyBuffers
 	faults  *fault.Set
 	copies  *mirror.Queue
+	access  *accesslog.Log
+	spans   *otlp.Exporter
 	spawn   func(func(context.Context)) // runs until Run's context ends; Run waits for it
 
 	table    atomic.Pointer[table]
+	refusals refusals
 	ending   atomic.Bool
 	upgrades sync.WaitGroup
 	ejecting sync.Mutex    // one decision on ejection at a time
@@ -48,6 +55,8 @@ func newEngine(o Options, boot string) *engine {
 		log: o.Log, version: o.Version, boot: boot, started: time.Now(),
 		disk: disk{o.StateDir}, counts: newCounts(), buffers: newCopyBuffers(),
 		faults: fault.New(bucket, o.Log), copies: mirror.New(mirror.Bounds()),
+		access: accesslog.New(cmp.Or(o.AccessLog, filepath.Join(o.StateDir, "access.log")), o.Log),
+		spans:  otlp.New(o.Version, o.Log),
 		turn:   make(chan struct{}, 1),
 		fronts: map[string]*front{}, leaving: map[*front]struct{}{}, draining: map[*endpoint]struct{}{},
 	}
@@ -117,7 +126,7 @@ func (e *engine) builder() builder {
 		endpoint: func(spec traffic.Endpoint, p *traffic.Pool) *endpoint {
 			return newEndpoint(spec, p.Release, p.Protocol, e.log)
 		},
-		series: e.counts.get,
+		series: e.counts.of,
 	}
 }
 
@@ -157,6 +166,7 @@ func (e *engine) install(t *table, fresh []*front) {
 		e.fronts[f.addr] = f
 	}
 	e.table.Store(t)
+	e.spans.To(t.spec.Plane.OTLP)
 	now := time.Now()
 	for key, ep := range old.endpoints {
 		if t.endpoints[key] != ep {

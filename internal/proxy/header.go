@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/slipway-cd/slipway/internal/proxy/mirror"
+	"github.com/slipway-cd/slipway/internal/proxy/trace"
 )
 
 // hopByHop belongs to one connection and is never passed on (RFC 9110, 7.6.1).
@@ -123,4 +124,18 @@ func copyAnswer(to, from http.Header) {
 	if _, named := to["Content-Type"]; !named {
 		to["Content-Type"] = nil // none, instead of a guess by the server
 	}
+}
+
+// tell puts into the head that an instance gets what it hands on to those it
+// calls in turn, many stacks without any code of theirs: the trace, and the
+// sticky key and cohort as baggage.
+func (x *passage) tell(h http.Header, cohort string) {
+	x.trace.Set(h)
+	var room [256]byte
+	h[trace.BaggageHeader] = []string{string(x.appendBaggage(room[:0], cohort))}
+}
+
+// appendBaggage appends the baggage of the request with our members in it.
+func (x *passage) appendBaggage(b []byte, cohort string) []byte {
+	return trace.AppendBaggage(b, x.asked, trace.Pair{Name: keyBaggage, Value: x.who.key}, trace.Pair{Name: cohortBaggage, Value: cohort})
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/slipway-cd/slipway/internal/proxy/fault"
 	"github.com/slipway-cd/slipway/internal/proxy/match"
+	"github.com/slipway-cd/slipway/internal/proxy/trace"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
@@ -38,9 +39,15 @@ type passage struct {
 	drawn   drawn
 	fault   *fault.Fault // that the request has to bear, or nil
 	ticket  ticket
+	began   time.Time
+	trace   trace.Context
 	tried   []*endpoint
-	crossed bool    // the stable pool answers for the chosen one
-	first   failure // of the chosen pool, when crossed
+	last    *endpoint // asked now, or last
+	since   time.Time // it was asked
+	asks    int       // attempts begun
+	tries   []try     // those that failed, if somebody wants to see them
+	crossed bool      // the stable pool answers for the chosen one
+	first   failure   // of the chosen pool, when crossed
 	store   [maxAttempts]*endpoint
 }
 
@@ -68,8 +75,31 @@ func (x *passage) edge() bool { return x.l.spec.Only != "" }
 // once a change is acknowledged no request goes by the table before it. It
 // returns nil for both when the release is known but no instance is there.
 func (x *passage) enter(f *front, now time.Time) (*endpoint, *problem) {
+	x.began = now
+	p, why := x.find(f, now)
+	switch {
+	case why == notPlain:
+	case why != nil:
+		x.begun()
+		x.refused(why)
+	case p != nil:
+		x.takes(p, now)
+	}
+	return p, why
+}
+
+// begun makes the request a part of its caller's trace, or the first of its own.
+func (x *passage) begun() { x.trace = trace.Start(x.asked, x.e.table.Load().recording.traceShare) }
+
+// takes notes that p is asked from now on.
+func (x *passage) takes(p *endpoint, now time.Time) {
+	x.last, x.since = p, now
+	x.asks++
+}
+
+func (x *passage) find(f *front, now time.Time) (*endpoint, *problem) {
 	for {
-		x.tried, x.crossed = x.store[:0], false
+		x.tried, x.crossed, x.pool = x.store[:0], false, nil
 		t := x.e.table.Load()
 		x.l = f.listener(t)
 		x.route = x.l.match(x.asked)
@@ -186,9 +216,10 @@ func (x *passage) onwardFrom(p *pool) string {
 
 // begin counts the request in.
 func (x *passage) begin(now time.Time) {
+	x.begun()
 	s := x.pool.series[x.account]
 	if s == nil { // an edge that has left the table
-		s = x.e.counts.get(x.route.spec.Name, x.pool.spec.Release, x.account)
+		s = x.e.counts.of(x.route.spec, x.pool.spec, x.account)
 	}
 	x.ticket = s.begin(now, x.route.spec.Gen, x.who)
 }
@@ -251,6 +282,9 @@ func (x *passage) lost(p *endpoint, why failure) {
 	x.blame(p, why)
 	p.unclaim()
 	x.tried = append(x.tried, p)
+	if x.traced() {
+		x.tries = append(x.tries, try{at: p, began: x.since, end: time.Now(), how: why.how})
+	}
 }
 
 func (x *passage) blame(p *endpoint, why failure) {
@@ -296,11 +330,13 @@ func (x *passage) again(a attempted) *endpoint {
 	}
 	now := time.Now()
 	if p := x.next(route, now, a.why); p != nil {
+		x.takes(p, now)
 		return p
 	}
 	// Alone in its pool: the connection died, perhaps not the instance.
 	last := x.tried[len(x.tried)-1]
 	if a.why.how == broken && len(x.tried) == 1 && last.healthy(now) && last.claim() {
+		x.takes(last, now)
 		return last
 	}
 	return nil
@@ -334,22 +370,15 @@ type ended struct {
 	why     failure
 	status  int
 	in, out int64 // bytes of the bodies
+	head    lines // of the instance's answer, if there was one
 }
 
 // close ends the account of the request.
 func (x *passage) close(n ended) {
+	own := n.why
 	if x.crossed && n.why.how != cancelled {
 		n.why = x.first
 	}
-	if !x.ticket.end(n.why.how, n.status, n.in, n.out) {
-		return
-	}
-	s := traffic.Sample{
-		At: x.ticket.began, Route: x.route.spec.Name, Release: x.pool.spec.Release, Caller: x.account,
-		Method: known(x.asked.Method()).key, Path: known(x.asked.Path()).key, Status: n.status, Took: time.Since(x.ticket.began),
-	}
-	if n.why.err != nil {
-		s.Error = n.why.err.Error()
-	}
-	x.e.counts.sample(s)
+	c := x.ticket.end(n.why.how, n.status, n.in, n.out)
+	x.record(n, own, c)
 }

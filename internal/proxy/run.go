@@ -14,13 +14,15 @@ import (
 	"time"
 )
 
-// Options say where a data plane keeps its things. All but Grace are required.
+// Options say where a data plane keeps its things. The first four are required.
 type Options struct {
-	Socket   string        // path of the control socket; at most 100 bytes
-	StateDir string        // folder of the last good table; made if it is not there
-	Log      *slog.Logger  //
-	Version  string        // reported in State
-	Grace    time.Duration // for requests in flight at the end; 0 means 10 s
+	Socket    string        // path of the control socket; at most 100 bytes
+	StateDir  string        // folder of the last good table; made if it is not there
+	Log       *slog.Logger  //
+	Version   string        // reported in State
+	Grace     time.Duration // for requests in flight at the end; 0 means 10 s
+	AccessLog string        // file of the access log, when the table asks for one; "" is access.log in StateDir
+	Metrics   string        // host:port at which GET /metrics answers anybody; "" is nowhere but the control socket
 }
 
 // maxSocketPath leaves room for ".new" within the kernel's 108 bytes.
@@ -79,6 +81,11 @@ func (e *engine) run(ctx context.Context, o Options, found loaded, control net.L
 	e.spawn(e.mend)
 	e.spawn(e.faults.Run)
 	e.spawn(e.copies.Run)
+	e.spawn(e.access.Run)
+	e.spawn(e.spans.Run)
+	if o.Metrics != "" {
+		e.spawn(func(ctx context.Context) { e.publish(ctx, o.Metrics) })
+	}
 	e.log.Info("data plane serves", slog.String("socket", o.Socket), slog.Int64("generation", found.table.Generation))
 
 	var failed error

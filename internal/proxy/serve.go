@@ -24,6 +24,7 @@ type exchange struct {
 	r    *http.Request
 	body *body
 	out  *http.Request
+	head http.Header // of the instance's answer
 }
 
 // ServeHTTP carries one request.
@@ -73,6 +74,7 @@ func (x *exchange) carry(p *endpoint) {
 		return
 	}
 	x.out = outgoing(x.r, x.edge(), x.who.key, x.onward())
+	x.tell(x.out.Header, x.onward())
 	x.mirror()
 	ctx, cancel := context.WithCancelCause(x.r.Context())
 	defer cancel(nil)
@@ -182,6 +184,7 @@ func (x *exchange) answer(ctx context.Context, p *endpoint, res *http.Response) 
 		x.upgrade(p, res)
 		return
 	}
+	x.head = res.Header
 	h := x.w.Header()
 	announced := len(res.Trailer)
 	copyAnswer(h, res.Header)
@@ -245,5 +248,5 @@ func (x *exchange) refuse(why failure) {
 }
 
 func (x *exchange) end(why failure, status int, sent int64) {
-	x.close(ended{why: why, status: status, in: x.body.bytes(), out: sent})
+	x.close(ended{why: why, status: status, in: x.body.bytes(), out: sent, head: httpLines(x.head)})
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
@@ -47,7 +48,7 @@ func callerOf(a asked, edge bool, by delivery.Sticky) caller {
 	switch by.By {
 	case delivery.ByHeader:
 		if k, there := a.Value(by.Name, 0); there && k != "" {
-			return known(k)
+			return hashed(k)
 		}
 	case delivery.ByIP:
 		if ip := a.Peer(); ip.IsValid() {
@@ -58,7 +59,7 @@ func callerOf(a asked, edge bool, by delivery.Sticky) caller {
 	case delivery.ByCookie:
 		if by.Name != "" {
 			if k, there := match.Cookie(a, by.Name); there && k != "" {
-				return known(k)
+				return hashed(k)
 			}
 		}
 	}
@@ -73,6 +74,14 @@ func callerOf(a asked, edge bool, by delivery.Sticky) caller {
 
 // known copies a key out of the request, which may outlive it.
 func known(key string) caller { return caller{key: strings.Clone(key[:min(len(key), maxKey)])} }
+
+// hashed returns the key of a caller who is known by something of the
+// application's own. That may be a secret, a session perhaps, and a key travels:
+// services hand it on in baggage, to others too. It is hashed whole, however long.
+func hashed(secret string) caller {
+	sum := sha256.Sum256([]byte(secret))
+	return caller{key: hex.EncodeToString(sum[:16])}
+}
 
 // freshKey returns 32 random hex digits. They need be unique, not secret: whoever
 // knows a key knows which release its owner sees.

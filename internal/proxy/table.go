@@ -19,6 +19,7 @@ type table struct {
 	routes    map[string]*route
 	listeners map[string]*listener // by address
 	endpoints map[endpointKey]*endpoint
+	recording recording
 }
 
 type endpointKey struct{ id, addr string }
@@ -53,7 +54,7 @@ type pool struct {
 // builder makes the parts that outlive one table.
 type builder struct {
 	endpoint func(spec traffic.Endpoint, p *traffic.Pool) *endpoint
-	series   func(route string, release delivery.ReleaseID, caller string) *series
+	series   func(route *traffic.Route, pool *traffic.Pool, caller string) *series
 }
 
 const defaultTimeout = 60 * time.Second
@@ -70,6 +71,7 @@ func compile(spec traffic.Table, old *table, b builder) (*table, error) {
 		routes:    make(map[string]*route, len(spec.Routes)),
 		listeners: make(map[string]*listener, len(spec.Listeners)),
 		endpoints: map[endpointKey]*endpoint{},
+		recording: recordingOf(spec.Plane),
 	}
 	callers := map[string][]string{}
 	for _, l := range spec.Listeners {
@@ -84,12 +86,12 @@ func compile(spec traffic.Table, old *table, b builder) (*table, error) {
 		}
 		for _, p := range r.pools {
 			for _, c := range slices.Concat([]string{"", traffic.PreviewCaller, traffic.CohortCaller}, r.targetCallers(), callers[r.spec.Name]) {
-				p.series[c] = b.series(r.spec.Name, p.spec.Release, c)
+				p.series[c] = b.series(r.spec, p.spec, c)
 			}
 		}
 		if m := r.spec.Mirror; m != nil {
 			if p := r.pool(m.Release); p != nil {
-				p.series[traffic.MirrorCaller] = b.series(r.spec.Name, m.Release, traffic.MirrorCaller)
+				p.series[traffic.MirrorCaller] = b.series(r.spec, p.spec, traffic.MirrorCaller)
 			}
 		}
 		t.routes[r.spec.Name] = r

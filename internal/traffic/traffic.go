@@ -197,17 +197,22 @@ type Block struct {
 	Dropped    uint64             `json:"dropped,omitempty"` // copies that were not sent, which are no requests; of MirrorCaller only
 }
 
-// Sample is one failed request, for people. It holds no header values and no body.
+// Sample is one failed request, for people. It holds no body, no value of a
+// header that is not known to be harmless, and none of a query.
 type Sample struct {
-	At      time.Time          `json:"at"`
-	Route   string             `json:"route"`
-	Release delivery.ReleaseID `json:"release"`
-	Caller  string             `json:"caller,omitempty"`
-	Method  string             `json:"method"`
-	Path    string             `json:"path"` // without query
-	Status  int                `json:"status"`
-	Error   string             `json:"error,omitempty"` // "dial tcp 127.0.0.1:9401: connection refused"
-	Took    time.Duration      `json:"took"`
+	At       time.Time          `json:"at"`
+	Route    string             `json:"route"`
+	Release  delivery.ReleaseID `json:"release"`
+	Caller   string             `json:"caller,omitempty"`
+	Method   string             `json:"method"`
+	Path     string             `json:"path"` // without query
+	Status   int                `json:"status"`
+	Error    string             `json:"error,omitempty"` // "dial tcp 127.0.0.1:9401: connection refused"
+	Took     time.Duration      `json:"took"`
+	Trace    string             `json:"trace,omitempty"`    // W3C trace ID
+	Endpoint string             `json:"endpoint,omitempty"` // ID of the instance that was asked last
+	Asked    string             `json:"asked,omitempty"`    // head of the request, "Name: value" a line; other values as "(31 bytes)"
+	Answered string             `json:"answered,omitempty"` // head of the answer, likewise
 }
 
 // Driver is one engine that moves requests.

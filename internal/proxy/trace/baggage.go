@@ -5,12 +5,6 @@ import "strings"
 // BaggageHeader carries baggage, in the spelling of http.Header.
 const BaggageHeader = "Baggage"
 
-// Members by which services hand on who calls, and where it is served.
-const (
-	KeyMember    = "slipway-key"    // the sticky key
-	CohortMember = "slipway-cohort" // traffic.Pool.Cohort
-)
-
 // Bounds of the baggage that is passed on. Members beyond them are dropped.
 const (
 	MaxBaggage        = 8192 // bytes

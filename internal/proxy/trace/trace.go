@@ -53,7 +53,7 @@ func Start(from Carrier, share delivery.Weight) Context {
 	parent, there := from.Value(ParentHeader, 0)
 	if _, twice := from.Value(ParentHeader, 1); there && !twice {
 		if c, ok := parse(parent); ok {
-			c.Span = span()
+			c.Span = NewSpan()
 			c.state = soundState(from)
 			return c
 		}
@@ -65,7 +65,7 @@ func Start(from Carrier, share delivery.Weight) Context {
 // are at least as large as the part of their range that is not; so whoever
 // samples by the identifier as OpenTelemetry does chooses the same traces.
 func begin(share delivery.Weight) Context {
-	c := Context{Span: span()}
+	c := Context{Span: NewSpan()}
 	binary.BigEndian.PutUint64(c.Trace[:8], rand.Uint64())
 	binary.BigEndian.PutUint64(c.Trace[8:], rand.Uint64())
 	for c.Trace == [16]byte{} { // all zeroes are invalid
@@ -77,7 +77,8 @@ func begin(share delivery.Weight) Context {
 	return c
 }
 
-func span() (id [8]byte) {
+// NewSpan draws the identifier of a span.
+func NewSpan() (id [8]byte) {
 	for id == [8]byte{} {
 		binary.BigEndian.PutUint64(id[:], rand.Uint64())
 	}

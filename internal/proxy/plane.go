@@ -1,0 +1,46 @@
+package proxy
+
+import (
+	"cmp"
+	"encoding/binary"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/proxy/trace"
+)
+
+// defaultShare is the part of requests that is logged or traced when the table
+// does not say: 1 %.
+const defaultShare = delivery.Full / 100
+
+// recording is what is written down of requests, by the table in force.
+type recording struct {
+	log        delivery.AccessLog
+	logShare   delivery.Weight
+	traceShare delivery.Weight
+}
+
+func recordingOf(p delivery.DataPlane) recording {
+	return recording{
+		log:        cmp.Or(p.AccessLog, delivery.LogOff),
+		logShare:   cmp.Or(p.LogShare, defaultShare),
+		traceShare: cmp.Or(p.OTLPShare, defaultShare),
+	}
+}
+
+// logs says whether a request is to be logged. failed is one that was answered
+// 5xx or not at all. A sample holds all requests of a trace or none, so that
+// what belongs together is found together.
+func (r recording) logs(failed bool, of *trace.Context) bool {
+	switch r.log {
+	case delivery.LogAll:
+		return true
+	case delivery.LogErrors:
+		return failed
+	case delivery.LogSampled:
+		h := binary.BigEndian.Uint64(of.Trace[:8]) ^ binary.BigEndian.Uint64(of.Trace[8:])
+		h *= 0x9e3779b97f4a7c15 // 2^64 over the golden ratio, so that all bits have their say
+		return h>>32%uint64(delivery.Full) < uint64(r.logShare)
+	case delivery.LogOff:
+	}
+	return false
+}
