@@ -88,49 +88,57 @@ func deaf(t *testing.T) (addr string) {
 
 // An instance that takes connections and does not answer costs its callers the
 // timeout of the route and nothing else: each gets its answer, nobody's claim is
-// left behind, and the other route is not touched.
+// left behind, and another route is not touched.
 func TestInstancesThatStayMute(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
+	kinds := map[string]struct {
 		then func(net.Conn)
 		want int
 	}{
-		"says nothing":             {func(net.Conn) {}, http.StatusGatewayTimeout},
-		"begins a head":            {func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 200 OK\r\nContent-Le")) }, http.StatusGatewayTimeout},
-		"dribbles a head":          {dribble, http.StatusGatewayTimeout},
-		"only ever says 100":       {func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")) }, http.StatusGatewayTimeout},
-		"hangs up":                 {func(c net.Conn) { _ = c.Close() }, http.StatusBadGateway},
-		"hangs up within the head": {func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 200 OK\r\nCont")); _ = c.Close() }, http.StatusBadGateway},
-		"cuts":                     {func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0); _ = c.Close() }, http.StatusBadGateway},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			bothPaths(t, func(t *testing.T, w *traffictest.World) {
-				bad := w.Route("prod/bad", []string{"bad"}, traffic.Pool{Release: "r2", Version: "v2", Weight: delivery.Full, Endpoints: []traffic.Endpoint{{ID: "mute", Addr: taciturn(t, c.then)}}})
-				bad.Timeout = 500 * time.Millisecond
-				w.Routes = []traffic.Route{bad, w.Route("prod/good", []string{"good"}, traffictest.Share(w.Instance("a", "r1", "v1"), delivery.Full))}
-				w.MustApply()
-				var all sync.WaitGroup
-				for i := range 30 {
-					all.Go(func() {
-						p := &plain{addr: w.Addr}
-						defer p.close()
-						method := []string{http.MethodGet, http.MethodPost}[i%2]
-						if code, body, err := p.ask(t.Context(), method, "bad", "/", fmt.Sprint(i)); err != nil || code != c.want {
-							t.Errorf("%s = %d %s, %v, want %d", method, code, body, err, c.want)
-						}
-					})
-				}
-				for range 30 {
-					if got := w.Get("good", ""); got != "r1" {
-						t.Errorf("the other route is answered by %s", got)
-					}
-				}
-				all.Wait()
-				await(t, "the claims to be given back", func() bool { return w.State().Routes[0].Pools[0].Endpoints[0].InFlight == 0 })
-			})
-		})
+		"says-nothing":         {func(net.Conn) {}, http.StatusGatewayTimeout},
+		"begins-a-head":        {func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 200 OK\r\nContent-Le")) }, http.StatusGatewayTimeout},
+		"dribbles-a-head":      {dribble, http.StatusGatewayTimeout},
+		"only-ever-says-100":   {func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")) }, http.StatusGatewayTimeout},
+		"hangs-up":             {func(c net.Conn) { _ = c.Close() }, http.StatusBadGateway},
+		"hangs-up-in-the-head": {func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 200 OK\r\nCont")); _ = c.Close() }, http.StatusBadGateway},
+		"cuts":                 {func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0); _ = c.Close() }, http.StatusBadGateway},
 	}
+	bothPaths(t, func(t *testing.T, w *traffictest.World) {
+		w.Routes = []traffic.Route{w.Route("prod/good", []string{"good"}, traffictest.Share(w.Instance("a", "r1", "v1"), delivery.Full))}
+		for name, kind := range kinds {
+			r := w.Route("prod/"+name, []string{name}, traffic.Pool{Release: "r2", Version: "v2", Weight: delivery.Full, Endpoints: []traffic.Endpoint{{ID: name, Addr: taciturn(t, kind.then)}}})
+			r.Timeout = 500 * time.Millisecond
+			w.Routes = append(w.Routes, r)
+		}
+		w.MustApply()
+		var all sync.WaitGroup
+		for name, kind := range kinds {
+			for i := range 20 {
+				all.Go(func() {
+					p := &plain{addr: w.Addr}
+					defer p.close()
+					method := []string{http.MethodGet, http.MethodPost}[i%2]
+					if code, body, err := p.ask(t.Context(), method, name, "/", fmt.Sprint(i)); err != nil || code != kind.want {
+						t.Errorf("%s: %s = %d %s, %v, want %d", name, method, code, body, err, kind.want)
+					}
+				})
+			}
+		}
+		for range 50 {
+			if got := w.Get("good", ""); got != "r1" {
+				t.Errorf("the good route is answered by %s", got)
+			}
+		}
+		all.Wait()
+		await(t, "the claims to be given back", func() bool {
+			for _, r := range w.State().Routes {
+				if r.Pools[0].Endpoints[0].InFlight != 0 {
+					return false
+				}
+			}
+			return true
+		})
+	})
 }
 
 func dribble(c net.Conn) {
