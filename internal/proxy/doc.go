@@ -8,6 +8,10 @@
 // answer is passed on and the request is counted in the second it arrived in,
 // under the release that was chosen first, whoever answered in the end.
 //
+// Testing in production is off the way of what it does not touch. A copy of a
+// request is made as its body passes, and sent by somebody else later; a fault
+// is looked for by one load, and what it touches is counted as its own.
+//
 // The life of a table: validated whole, compiled aside, its new addresses bound,
 // written to disk, swapped in by one pointer; then what only the old table had
 // refuses claims and drains. Everything on the way of a request reads the table

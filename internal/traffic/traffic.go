@@ -60,7 +60,11 @@ type Target struct {
 	Release delivery.ReleaseID   `json:"release"` // of a pool of the route
 }
 
-// Mirror is delivery.Mirror, aimed.
+// Mirror is delivery.Mirror, aimed. Never copied are requests of methods that may
+// change something (RFC 9110, 9.2.1), unless Unsafe is set; tunnels, upgrades and
+// TRACE; what waits for "100 Continue" or announces trailers; copies; requests
+// for a preview; and those that go to Release anyway. A copy that was drawn and
+// found no room, or whose body was too long or broken off, is Block.Dropped.
 type Mirror struct {
 	Release delivery.ReleaseID `json:"release"` // of a pool of the route
 	Share   delivery.Weight    `json:"share"`
@@ -231,7 +235,8 @@ type Driver interface {
 // Fault is a disturbance that a data plane makes on purpose. It is never kept on
 // disk, and ends by itself when its lease is not renewed in time; a delay or a
 // slowed body that is under way ends with it. A request has to do with one fault
-// at most, the oldest that is drawn for it.
+// at most, the oldest that is drawn for it. Copies have to do with none, and an
+// upgraded connection is neither slowed nor cut.
 //
 // Share draws sticky keys, by a hash of the key and ID: one caller is touched
 // throughout, or never. Since few keys may make many requests, what is touched
