@@ -83,7 +83,10 @@ func end(ctx context.Context, path string, limit time.Duration) (bool, error) {
 	defer deadline.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for holder(path) == pid {
+	for now := pid; now != 0; now = holder(path) {
+		if now != pid { // it handed over just before it was told
+			return end(ctx, path, limit)
+		}
 		select {
 		case <-ctx.Done():
 			return true, ctx.Err()

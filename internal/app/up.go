@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -17,7 +16,6 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/cli"
-	"github.com/slipway-cd/slipway/internal/proxy"
 	"github.com/slipway-cd/slipway/internal/server"
 	trafficproxy "github.com/slipway-cd/slipway/internal/traffic/proxy"
 	"github.com/slipway-cd/slipway/internal/workload"
@@ -26,30 +24,9 @@ import (
 // startLimit is how long a process of ours may take until it answers.
 const startLimit = 30 * time.Second
 
-// Proxy runs the data plane in the foreground until ctx ends.
-func Proxy(ctx context.Context, o cli.ProxyOptions) error {
-	files, err := layoutOf(o.State)
-	if err != nil {
-		return err
-	}
-	held, err := lock(files.lock("proxy"))
-	if err != nil {
-		return err
-	}
-	socket, err := files.socket()
-	if err != nil {
-		return errors.Join(err, held.Close())
-	}
-	out := o.Log
-	if out == nil {
-		out = io.Discard
-	}
-	err = proxy.Run(ctx, proxy.Options{Socket: socket, StateDir: files.proxy(), Log: slog.New(slog.NewJSONHandler(out, nil)), Version: Version})
-	return errors.Join(err, held.Close())
-}
-
 // Up starts the data plane and the control plane in the background, unless
-// they run, and returns when both answer.
+// they run, and returns when both answer. A data plane of another version gives
+// its place to one of this.
 func Up(ctx context.Context, o cli.UpOptions) (cli.UpReport, error) {
 	files, err := layoutOf(o.State)
 	if err != nil {
@@ -68,6 +45,9 @@ func Up(ctx context.Context, o cli.UpOptions) (cli.UpReport, error) {
 		return report, err
 	}
 	report.Started = started
+	if report.UpgradedFrom, err = files.upgradeOther(ctx, self); err != nil {
+		return report, err
+	}
 	control := part{files: files, self: self, name: "server", answers: func(ctx context.Context) error { return files.serverAnswers(ctx, &report) }}
 	if o.Addr != "" {
 		control.args = []string{"--addr", o.Addr}

@@ -49,6 +49,8 @@ type UpReport struct {
 	ServerPID int    `json:"server_pid"`
 	ProxyPID  int    `json:"proxy_pid"`
 	Started   bool   `json:"started"` // false: both ran already
+
+	UpgradedFrom string `json:"upgraded_from,omitempty"` // version of the data plane that gave its place to one of this binary
 }
 
 // DownOptions is how everything is stopped.

@@ -72,6 +72,9 @@ func (s *session) runUp(ctx context.Context, o upOptions) (err error) {
 		running = "runs"
 	}
 	s.talk(fmt.Sprintf("  %s Slipway %s at %s\n", s.look.good("✔"), running, report.URL))
+	if report.UpgradedFrom != "" {
+		s.talk(fmt.Sprintf("  %s the data plane is upgraded from %s to %s\n", s.look.good("✔"), report.UpgradedFrom, s.Roof.Version))
+	}
 	view := upView{UpReport: report}
 	if fileErr != nil {
 		s.talk(fmt.Sprintf("  %s there is no %s in %s or above it\n", s.look.sign(signWaits), manifestName, s.Dir))

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,15 +19,23 @@ const (
 	maxTable  = 16 << 20 // bytes of a table as JSON
 	frameTick = 250 * time.Millisecond
 	frameIdle = time.Second
+	maxAsk    = 1 << 20 // bytes of any other request
 )
 
 // control is the API on the socket. Only the owner of the socket's file can
 // reach it, so it asks for no token.
 func (e *engine) control(done <-chan struct{}) http.Handler {
+	mux := e.common(done)
+	mux.HandleFunc("PUT /v1/table", putTable(e.apply))
+	mux.HandleFunc("GET /v1/state", e.getState)
+	mux.HandleFunc("POST /v1/upgrade", e.postUpgrade)
+	return mux
+}
+
+// common is what a successor asks too.
+func (e *engine) common(done <-chan struct{}) *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.HandleFunc("PUT /v1/table", e.putTable)
 	mux.HandleFunc("GET /v1/table", func(w http.ResponseWriter, _ *http.Request) { reply(w, e.table.Load().spec) })
-	mux.HandleFunc("GET /v1/state", func(w http.ResponseWriter, _ *http.Request) { reply(w, e.state()) })
 	mux.HandleFunc("GET /v1/faults", func(w http.ResponseWriter, _ *http.Request) { reply(w, e.faults.List(time.Now())) })
 	mux.HandleFunc("PUT /v1/faults/{id}", e.putFault)
 	mux.HandleFunc("DELETE /v1/faults/{id}", e.dropFault)
@@ -36,24 +45,46 @@ func (e *engine) control(done <-chan struct{}) http.Handler {
 	return mux
 }
 
+func (e *engine) getState(w http.ResponseWriter, r *http.Request) {
+	s, err := e.whole(r.Context())
+	if err == nil {
+		err = e.ours() // what the successor began meanwhile is not in s
+	}
+	if err != nil {
+		tableProblem(err).write(w)
+		return
+	}
+	reply(w, s)
+}
+
+// whole is the state of this process and of its predecessor, as one.
+func (e *engine) whole(ctx context.Context) (traffic.State, error) {
+	t := e.table.Load()
+	s := e.state()
+	err := e.elder.Load().state(ctx, &s, t)
+	return s, err
+}
+
 func reply(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-func (e *engine) putTable(w http.ResponseWriter, r *http.Request) {
-	var t traffic.Table
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxTable))
-	dec.DisallowUnknownFields() // a field we do not know may be a rule we would break
-	if err := dec.Decode(&t); err != nil {
-		tableProblem(err).write(w)
-		return
+func putTable(apply func(context.Context, traffic.Table) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var t traffic.Table
+		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxTable))
+		dec.DisallowUnknownFields() // a field we do not know may be a rule we would break
+		err := dec.Decode(&t)
+		if err == nil {
+			err = apply(r.Context(), t)
+		}
+		if err != nil {
+			tableProblem(err).write(w)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
 	}
-	if err := e.apply(r.Context(), t); err != nil {
-		tableProblem(err).write(w)
-		return
-	}
-	w.WriteHeader(http.StatusNoContent)
 }
 
 // tableProblem says why a table was refused.
@@ -62,7 +93,12 @@ func tableProblem(err error) problem {
 	var large *http.MaxBytesError
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
+	var before *elderError
 	switch {
+	case errors.Is(err, errHanded):
+		return handedProblem()
+	case errors.As(err, &before):
+		return problem{Status: http.StatusServiceUnavailable, Code: "predecessor", Detail: err.Error(), Hint: "it ends within a minute or so; ask again"}
 	case errors.As(err, &field):
 		return problem{Status: http.StatusUnprocessableEntity, Code: "invalid_table", Field: field.Field, Detail: field.Why, Hint: field.Next}
 	case errors.Is(err, delivery.ErrConflict):
@@ -95,6 +131,7 @@ func (e *engine) stats(w http.ResponseWriter, r *http.Request, done <-chan struc
 		}
 		from = n
 	}
+	e.elder.Load().counted(r.Context())
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	enc, flush := json.NewEncoder(w), http.NewResponseController(w).Flush
 	tick := time.NewTicker(frameTick)
@@ -103,7 +140,9 @@ func (e *engine) stats(w http.ResponseWriter, r *http.Request, done <-chan struc
 	var sent time.Time
 	for last := false; ; {
 		f := traffic.Frame{At: time.Now(), Boot: e.boot}
+		before := epoch
 		f.Blocks, f.Failed, epoch = e.counts.collect(epoch, from)
+		f.Blocks = e.legacy.collect(f.Blocks, before, from, e.counts.block)
 		if len(f.Blocks) > 0 || len(f.Failed) > 0 || f.At.Sub(sent) >= frameIdle {
 			if f.Blocks == nil {
 				f.Blocks = []traffic.Block{}

@@ -340,6 +340,32 @@ func (s *series) sums() (b traffic.Block, times metrics.Times, of about) {
 	return s.ever, s.times, s.about
 }
 
+// block returns what was counted in one second, if anything was.
+func (c *counts) block(k legacyKey) (traffic.Block, bool) {
+	c.mu.Lock()
+	s := c.series[k.seriesKey]
+	c.mu.Unlock()
+	if s == nil {
+		return traffic.Block{}, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b := s.ring[k.second%kept]; b != nil && b.Second == k.second {
+		return b.out(), true
+	}
+	return traffic.Block{}, false
+}
+
+// out is b as it is shown; the lock of its series is held.
+func (b *block) out() traffic.Block {
+	out := b.Block
+	out.Bins = make(map[int]uint32, len(b.bins))
+	for _, c := range b.bins {
+		out.Bins[c.bin] = c.n
+	}
+	return out
+}
+
 func (s *series) collect(blocks []traffic.Block, since, fromSecond int64) []traffic.Block {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -350,12 +376,7 @@ func (s *series) collect(blocks []traffic.Block, since, fromSecond int64) []traf
 		if b == nil || b.epoch < since || b.Second < fromSecond || b.Second <= s.last-kept {
 			continue
 		}
-		out := b.Block
-		out.Bins = make(map[int]uint32, len(b.bins))
-		for _, c := range b.bins {
-			out.Bins[c.bin] = c.n
-		}
-		blocks = append(blocks, out)
+		blocks = append(blocks, b.out())
 	}
 	return blocks
 }

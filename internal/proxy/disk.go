@@ -10,18 +10,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
 // A table file is one line, "slipway-table 1 sha256:<hex>", and the table as
-// JSON, whose hash that is. So a torn, empty or bent file is always noticed.
+// JSON, whose hash that is. So a torn, empty or bent file is always noticed, and
+// so is one of a later format.
 const (
 	tableFile    = "table"
 	previousFile = "table.previous"
-	tableMagic   = "slipway-table 1 sha256:"
+	tableFormat  = 1
+	tableHead    = "slipway-table %d sha256:%s\n"
 )
 
 // disk keeps the last good table and the one before it in a folder.
@@ -31,58 +32,85 @@ type disk struct{ dir string }
 type loaded struct {
 	table   traffic.Table // zero when there never was one
 	damaged error         // of the newest file, when the one before it was used
+	unknown error         // the first field that this version does not know, and goes without
 }
 
 // load returns the newest readable table. When files are there but none can be
 // read it refuses: an empty table would answer every request with an error.
 func (d disk) load() (loaded, error) {
-	table, err := d.read(tableFile)
+	newest, err := d.read(tableFile)
 	if err == nil {
-		return loaded{table: table}, nil
+		return newest, nil
 	}
 	before, errBefore := d.read(previousFile)
 	if errBefore == nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return loaded{table: before}, nil // stopped between the two renames of save
+		if !errors.Is(err, fs.ErrNotExist) { // else stopped between the two renames of save
+			before.damaged = err
 		}
-		return loaded{table: before, damaged: err}, nil
+		return before, nil
 	}
 	if errors.Is(err, fs.ErrNotExist) && errors.Is(errBefore, fs.ErrNotExist) {
 		return loaded{}, nil
 	}
-	return loaded{}, fmt.Errorf("the route table on disk is damaged (%w) and so is the one before it (%w); to serve nothing until the server sends a table again, remove both files in %s and start again", err, errBefore, d.dir)
+	return loaded{}, fmt.Errorf("the route table on disk is damaged or too new (%w), and so is the one before it (%w); to serve nothing until the server sends a table again, remove both files in %s and start again", err, errBefore, d.dir)
 }
 
-func (d disk) read(name string) (traffic.Table, error) {
-	var t traffic.Table
+// inForce returns the newest table, and nothing else: whoever takes over from a
+// process that serves by it must not serve by another one, nor by a part of it.
+func (d disk) inForce() (traffic.Table, error) {
+	found, err := d.load()
+	switch {
+	case err != nil:
+		return found.table, err
+	case found.damaged != nil:
+		return found.table, found.damaged
+	case found.unknown != nil:
+		return found.table, found.unknown
+	}
+	return found.table, nil
+}
+
+func (d disk) read(name string) (loaded, error) {
+	var found loaded
 	b, err := os.ReadFile(filepath.Join(d.dir, name))
 	if err != nil {
-		return t, err
+		return found, err
+	}
+	if len(b) == 0 {
+		return found, fmt.Errorf("%s is empty", name)
 	}
 	head, body, whole := bytes.Cut(b, []byte("\n"))
-	sum, ours := strings.CutPrefix(string(head), tableMagic)
+	var format int
+	var sum string
+	_, err = fmt.Sscanf(string(head)+"\n", tableHead, &format, &sum)
 	switch {
-	case len(b) == 0:
-		return t, fmt.Errorf("%s is empty", name)
-	case !whole || !ours:
-		return t, fmt.Errorf("%s is not a table file of this version", name)
+	case format > tableFormat:
+		return found, fmt.Errorf("%s was written by a newer slipway (format %d, this one reads %d): start that one, or remove the file and let the server send its table again", name, format, tableFormat)
+	case !whole || err != nil:
+		return found, fmt.Errorf("%s is no table file, or a torn one", name)
 	case sum != hashOf(body):
-		return t, fmt.Errorf("%s is torn: its %d bytes do not match their hash", name, len(body))
+		return found, fmt.Errorf("%s is torn: its %d bytes do not match their hash", name, len(body))
 	}
-	if err := json.Unmarshal(body, &t); err != nil {
-		return t, fmt.Errorf("%s: %w", name, err)
+	strict := json.NewDecoder(bytes.NewReader(body))
+	strict.DisallowUnknownFields()
+	if err := strict.Decode(&found.table); err != nil {
+		found.table = traffic.Table{}
+		if errLax := json.Unmarshal(body, &found.table); errLax != nil {
+			return found, fmt.Errorf("%s: %w", name, errLax)
+		}
+		found.unknown = fmt.Errorf("%s was written by a newer slipway: %w", name, err)
 	}
-	if err := t.Validate(); err != nil {
-		return t, fmt.Errorf("%s: %w", name, err)
+	if err := found.table.Validate(); err != nil {
+		return found, fmt.Errorf("%s: %w", name, err)
 	}
-	return t, nil
+	return found, nil
 }
 
 // save makes body the last good table: a crash at any point leaves either it or
 // the one before it readable.
 func (d disk) save(body []byte) error {
 	tmp := filepath.Join(d.dir, tableFile+".tmp")
-	if err := writeSynced(tmp, append([]byte(tableMagic+hashOf(body)+"\n"), body...)); err != nil {
+	if err := writeSynced(tmp, append(fmt.Appendf(nil, tableHead, tableFormat, hashOf(body)), body...)); err != nil {
 		return err
 	}
 	last := filepath.Join(d.dir, tableFile)
@@ -120,25 +148,19 @@ func hashOf(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// lock makes this process the only data plane of the folder until unlock; the
-// kernel unlocks it when the process dies.
-func (d disk) lock() (unlock func(), err error) {
+// lock makes this process the only data plane of the folder for as long as the
+// file, or another descriptor of it, is open. The kernel closes those of a
+// process that dies.
+func (d disk) lock() (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(d.dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		who := make([]byte, 20)
+		who := make([]byte, pidWidth)
 		n, _ := f.ReadAt(who, 0)
 		_ = f.Close()
 		return nil, fmt.Errorf("another data plane, process %s, serves from %s: stop it first, or give this one another state folder", bytes.TrimSpace(who[:n]), d.dir)
 	}
-	if err := f.Truncate(0); err == nil {
-		_, err = fmt.Fprintln(f, os.Getpid())
-		if err != nil {
-			_ = f.Close()
-			return nil, err
-		}
-	}
-	return func() { _ = f.Close() }, nil
+	return f, nil
 }

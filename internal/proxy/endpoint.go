@@ -46,6 +46,7 @@ type endpoint struct {
 	ejected  atomic.Int64 // until this Unix nanosecond
 	failures atomic.Int32 // in a row
 	log      *slog.Logger
+	streams  streamSet
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{} // guarded by mu

@@ -3,9 +3,9 @@ package proxy
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/proxy/accesslog"
 	"github.com/slipway-cd/slipway/internal/proxy/fault"
+	"github.com/slipway-cd/slipway/internal/proxy/handover"
 	"github.com/slipway-cd/slipway/internal/proxy/mirror"
 	"github.com/slipway-cd/slipway/internal/proxy/otlp"
 	"github.com/slipway-cd/slipway/internal/traffic"
@@ -29,7 +30,11 @@ type engine struct {
 	boot    string
 	started time.Time
 	disk    disk
+	seat    *seat
+	args    []string // of a successor
+	onStep  func(string)
 	counts  *counts
+	legacy  *legacy // counts of the predecessor
 	buffers *copyBuffers
 	faults  *fault.Set
 	copies  *mirror.Queue
@@ -37,9 +42,15 @@ type engine struct {
 	spans   *otlp.Exporter
 	spawn   func(func(context.Context)) // runs until Run's context ends; Run waits for it
 
+	answer func(net.Listener) // serves the control API on one more socket
+
 	table    atomic.Pointer[table]
 	refusals refusals
 	ending   atomic.Bool
+	handed   atomic.Bool              // a successor has the place
+	given    chan *handover.Successor // who it is
+	elder    atomic.Pointer[elder]    // the predecessor, while it has requests to finish
+	climbing chan struct{}            // holds a token while a successor is started
 	upgrades sync.WaitGroup
 	ejecting sync.Mutex    // one decision on ejection at a time
 	turn     chan struct{} // holds a token while tables, listeners or rings are changed
@@ -53,7 +64,9 @@ type engine struct {
 func newEngine(o Options, boot string) *engine {
 	e := &engine{
 		log: o.Log, version: o.Version, boot: boot, started: time.Now(),
-		disk: disk{o.StateDir}, counts: newCounts(), buffers: newCopyBuffers(),
+		disk: disk{o.StateDir}, counts: newCounts(), legacy: newLegacy(), buffers: newCopyBuffers(),
+		seat: &seat{socket: o.Socket, locks: o.Locks}, args: o.Args, onStep: o.onStep,
+		given: make(chan *handover.Successor, 1), climbing: make(chan struct{}, 1),
 		faults: fault.New(bucket, o.Log), copies: mirror.New(mirror.Bounds()),
 		access: accesslog.New(cmp.Or(o.AccessLog, filepath.Join(o.StateDir, "access.log")), o.Log),
 		spans:  otlp.New(o.Version, o.Log),
@@ -73,8 +86,29 @@ func (e *staleError) Is(target error) bool { return target == delivery.ErrConfli
 // apply puts spec in force, durably: it is on disk before the first request
 // goes by it. On an error nothing has changed. Whoever asks with a generation
 // lower than the one in force, or with another table under the same number, is
-// told so.
+// told so. A predecessor that still has requests gets the table too before it
+// is acknowledged.
 func (e *engine) apply(ctx context.Context, spec traffic.Table) error {
+	if err := e.enforce(ctx, spec, e.ours); err != nil {
+		return err
+	}
+	return e.elder.Load().apply(ctx, e.table.Load())
+}
+
+// follow puts a table in force that the successor has.
+func (e *engine) follow(ctx context.Context, spec traffic.Table) error {
+	return e.enforce(ctx, spec, func() error { return nil })
+}
+
+// ours says no once the place is another process's; e.turn is held.
+func (e *engine) ours() error {
+	if e.handed.Load() {
+		return errHanded
+	}
+	return nil
+}
+
+func (e *engine) enforce(ctx context.Context, spec traffic.Table, allowed func() error) error {
 	if err := spec.Validate(); err != nil {
 		return err
 	}
@@ -82,6 +116,9 @@ func (e *engine) apply(ctx context.Context, spec traffic.Table) error {
 		return err
 	}
 	defer e.give()
+	if err := allowed(); err != nil {
+		return err
+	}
 	old := e.table.Load()
 	if spec.Generation < old.spec.Generation {
 		return &staleError{fmt.Sprintf("generation %d is older than %d, which is in force", spec.Generation, old.spec.Generation)}
@@ -96,28 +133,18 @@ func (e *engine) apply(ctx context.Context, spec traffic.Table) error {
 		}
 		return &staleError{fmt.Sprintf("generation %d is in force with other content; send it with a higher number", spec.Generation)}
 	}
-	fresh := e.bindNew(ctx, t)
-	if err := e.disk.save(t.body); err != nil {
-		for _, f := range fresh {
-			f.unbind()
+	var fresh []*front
+	if !e.handed.Load() { // else disk and listeners are the successor's
+		fresh = e.bindNew(ctx, t, nil)
+		if err := e.disk.save(t.body); err != nil {
+			for _, f := range fresh {
+				f.unbind()
+			}
+			return fmt.Errorf("the table cannot be kept on disk, so it is not put in force: %w", err)
 		}
-		return fmt.Errorf("the table cannot be kept on disk, so it is not put in force: %w", err)
 	}
 	e.install(t, fresh)
 	e.log.Info("table in force", slog.Int64("generation", spec.Generation), slog.Int("routes", len(spec.Routes)), slog.Int("listeners", len(spec.Listeners)))
-	return nil
-}
-
-// restore puts the table found on disk in force.
-func (e *engine) restore(ctx context.Context, found loaded) error {
-	if found.damaged != nil {
-		e.log.Error("the newest table on disk is damaged, serving the one before it", slog.Any("why", found.damaged), slog.Int64("generation", found.table.Generation))
-	}
-	t, err := compile(found.table, nil, e.builder())
-	if err != nil {
-		return err
-	}
-	e.install(t, e.bindNew(ctx, t))
 	return nil
 }
 
@@ -130,9 +157,10 @@ func (e *engine) builder() builder {
 	}
 }
 
-// bindNew opens the addresses that t has and the table in force has not. One
-// that cannot be opened is in State and tried again each second.
-func (e *engine) bindNew(ctx context.Context, t *table) []*front {
+// bindNew opens the addresses that t has and the table in force has not, or takes
+// the open listener from inherited. One that cannot be opened is in State and
+// tried again each second.
+func (e *engine) bindNew(ctx context.Context, t *table, inherited map[string]net.Listener) []*front {
 	var fresh []*front
 	for _, l := range t.spec.Listeners {
 		e.mu.Lock()
@@ -140,7 +168,11 @@ func (e *engine) bindNew(ctx context.Context, t *table) []*front {
 		e.mu.Unlock()
 		if !there {
 			f := newFront(e, l)
-			f.bind(ctx)
+			if ln := inherited[l.Addr]; ln != nil {
+				f.adopt(ln)
+			} else {
+				f.bind(ctx)
+			}
 			fresh = append(fresh, f)
 		}
 	}
@@ -250,6 +282,10 @@ func (e *engine) mend(ctx context.Context) {
 		if e.take(ctx) != nil {
 			return
 		}
+		if e.handed.Load() { // what is not bound is the successor's to bind
+			e.give()
+			return
+		}
 		e.mu.Lock()
 		var open []*front
 		for _, f := range e.fronts {
@@ -272,6 +308,7 @@ func (e *engine) mend(ctx context.Context) {
 
 func (e *engine) sweep() {
 	t := e.table.Load()
+	e.legacy.sweep(time.Now().Unix())
 	e.counts.sweep(time.Now(), func(k seriesKey) bool {
 		r := t.routes[k.route]
 		if r == nil {
@@ -321,52 +358,4 @@ func (e *engine) state() traffic.State {
 		}
 	}
 	return s
-}
-
-// end stops the data plane without breaking what can still finish: answers
-// carry "Connection: close" while requests are accepted for one more second,
-// then listeners close, then what is in flight has until ctx ends.
-func (e *engine) end(ctx context.Context) error {
-	e.ending.Store(true)
-	wait := time.NewTimer(closeFirst)
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-	case <-ctx.Done():
-	}
-	e.mu.Lock()
-	var all []*front
-	for _, f := range e.fronts {
-		all = append(all, f)
-	}
-	for f := range e.leaving {
-		all = append(all, f)
-	}
-	e.mu.Unlock()
-	errs := make(chan error, len(all))
-	for _, f := range all {
-		go func() {
-			err := f.srv.Shutdown(ctx)
-			if err != nil {
-				err = errors.Join(err, f.srv.Close())
-			}
-			f.unbind() // bound but never served
-			errs <- err
-		}()
-	}
-	var err error
-	for range all {
-		err = errors.Join(err, <-errs)
-	}
-	e.mu.Lock()
-	for _, ep := range e.table.Load().endpoints {
-		ep.sever()
-		ep.client.CloseIdleConnections()
-	}
-	for ep := range e.draining {
-		ep.sever()
-	}
-	e.mu.Unlock()
-	e.upgrades.Wait()
-	return err
 }

@@ -10,12 +10,17 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/slipway-cd/slipway/internal/proxy/handover"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
-// closeFirst is how long answers carry "Connection: close" before idle
-// connections are closed: a close without it races with the next request.
-const closeFirst = time.Second
+// How long answers carry "Connection: close" before idle connections are closed:
+// a close without it races with the next request. While the address is open
+// elsewhere nothing hurries; a data plane that stops is waited for.
+const (
+	closeFirst = 2 * time.Second
+	stopFirst  = time.Second
+)
 
 // front is one address that requests come in on. It has its own HTTP server,
 // so that it can leave without touching the others.
@@ -67,6 +72,21 @@ func (f *front) bind(ctx context.Context) net.Listener {
 	return ln
 }
 
+// adopt takes over an address that is open already.
+func (f *front) adopt(ln net.Listener) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ln = ln
+}
+
+// descriptor returns the open socket, for a successor, or nil.
+func (f *front) descriptor() handover.Descriptor {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d, _ := f.ln.(handover.Descriptor)
+	return d
+}
+
 // serve accepts until the listener closes; a socket that fails by itself is
 // bound again by the engine.
 func (f *front) serve(ln net.Listener) {
@@ -100,15 +120,36 @@ func (f *front) state(l traffic.Listener) traffic.ListenerState {
 // "Connection: close" for a while, then those that are idle are closed. It
 // returns when the last one is done or ctx ends.
 func (f *front) leave(ctx context.Context) {
+	f.yield()
+	pause(ctx, closeFirst)
+	_ = f.srv.Shutdown(ctx)
+}
+
+// yield stops accepting. Connections that wait in the kernel are lost only if
+// no other process has the socket.
+func (f *front) yield() {
 	f.leaving.Store(true)
 	f.unbind()
-	wait := time.NewTimer(closeFirst)
+}
+
+// finish lets what is open end until ctx does, then cuts it.
+func (f *front) finish(ctx context.Context) error {
+	err := f.srv.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, f.srv.Close())
+	}
+	f.unbind() // bound but never served
+	return err
+}
+
+// pause lets d pass, or less when ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	wait := time.NewTimer(d)
 	defer wait.Stop()
 	select {
 	case <-wait.C:
 	case <-ctx.Done():
 	}
-	_ = f.srv.Shutdown(ctx)
 }
 
 func (f *front) unbind() {

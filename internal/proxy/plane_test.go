@@ -28,11 +28,7 @@ const childDir = "SLIPWAY_TEST_DATA_PLANE"
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
 		go tellMemory(dir)
-		if err := proxy.Run(context.Background(), options(dir)); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
+		os.Exit(plane(dir))
 	}
 	if socket := os.Getenv(renewSocket); socket != "" {
 		fmt.Fprintln(os.Stderr, renew(context.Background(), socket))

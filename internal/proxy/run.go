@@ -9,12 +9,14 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/slipway-cd/slipway/internal/proxy/handover"
 )
 
-// Options say where a data plane keeps its things. The first four are required.
+// Options say where a data plane keeps its things. Socket, StateDir, Log and
+// Version are required.
 type Options struct {
 	Socket    string        // path of the control socket; at most 100 bytes
 	StateDir  string        // folder of the last good table; made if it is not there
@@ -23,6 +25,10 @@ type Options struct {
 	Grace     time.Duration // for requests in flight at the end; 0 means 10 s
 	AccessLog string        // file of the access log, when the table asks for one; "" is access.log in StateDir
 	Metrics   string        // host:port at which GET /metrics answers anybody; "" is nowhere but the control socket
+	Args      []string      // of a successor's command line, without the program
+	Locks     []*os.File    // held under flock with the pid of the data plane in them; a successor gets them. Run closes them
+
+	onStep func(step string) // tests end a process at a step of the hand-over
 }
 
 // maxSocketPath leaves room for ".new" within the kernel's 108 bytes.
@@ -33,6 +39,11 @@ const maxSocketPath = 100
 // depends on nothing but its instances: no server has to be there. A second
 // data plane on the same StateDir is refused; a socket file left by a dead one
 // is replaced.
+//
+// When a running data plane started this process to take its place, Run does
+// that: it gets the predecessor's locks and listeners, and Options.Locks is not
+// needed. And when its own successor serves, Run returns as soon as its last
+// requests are done.
 func Run(ctx context.Context, o Options) (err error) {
 	if len(o.Socket) > maxSocketPath {
 		return fmt.Errorf("proxy: socket path %s is longer than %d bytes: choose a shorter folder", o.Socket, maxSocketPath)
@@ -44,38 +55,66 @@ func Run(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("proxy: state folder: %w", err)
 	}
 	e := newEngine(o, rand.Text())
-	unlock, err := e.disk.lock()
+	before, err := handover.Inherit()
 	if err != nil {
 		return fmt.Errorf("proxy: %w", err)
 	}
-	defer unlock()
-	found, err := e.disk.load()
-	if err != nil {
-		return fmt.Errorf("proxy: %w", err)
+	enter := e.begin
+	if before != nil {
+		enter = func(ctx context.Context) (net.Listener, error) { return e.succeed(ctx, before) }
 	}
-	control, err := listenSocket(ctx, o.Socket)
-	if err != nil {
-		return fmt.Errorf("proxy: control socket: %w", err)
-	}
-	defer func() { err = errors.Join(err, removeIfThere(o.Socket)) }()
-	return e.run(ctx, o, found, control)
+	return errors.Join(e.run(ctx, o, enter), e.seat.leave())
 }
 
-// run owns every goroutine of the engine.
-func (e *engine) run(ctx context.Context, o Options, found loaded, control net.Listener) error {
+// begin takes a place that is free.
+func (e *engine) begin(ctx context.Context) (net.Listener, error) {
+	if err := e.seat.lock(e.disk); err != nil {
+		return nil, err
+	}
+	found, err := e.disk.load()
+	if err != nil {
+		return nil, err
+	}
+	if found.damaged != nil {
+		e.log.Error("the newest table on disk is damaged, serving the one before it", slog.Any("why", found.damaged), slog.Int64("generation", found.table.Generation))
+	}
+	if found.unknown != nil {
+		e.log.Error("the table on disk has rules that this version does not know; serving without them until a server sends a table", slog.Any("why", found.unknown))
+	}
+	control, err := e.seat.open(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	t, err := compile(found.table, nil, e.builder())
+	if err == nil {
+		err = e.seat.take()
+	}
+	if err != nil {
+		return nil, errors.Join(err, control.Close())
+	}
+	e.install(t, e.bindNew(ctx, t, nil))
+	return control, nil
+}
+
+// run owns every goroutine of the engine. enter makes it serve, and returns the
+// socket of the control API.
+func (e *engine) run(ctx context.Context, o Options, enter func(context.Context) (net.Listener, error)) error {
 	var tasks sync.WaitGroup
 	working, stop := context.WithCancel(context.WithoutCancel(ctx)) // outlives ctx by the drain
-	defer stop()
+	seated, rise := context.WithCancel(working)                     // ends when a successor has the place
+	defer rise()
 	e.spawn = func(task func(context.Context)) { tasks.Go(func() { task(working) }) }
-	if err := e.restore(ctx, found); err != nil {
-		return errors.Join(fmt.Errorf("proxy: %w", err), control.Close())
+	defer func() {
+		stop()
+		tasks.Wait()
+	}()
+	control, err := enter(ctx)
+	if err != nil {
+		return fmt.Errorf("proxy: %w", err)
 	}
 	done := make(chan struct{})
-	api := &http.Server{
-		Handler:           e.control(done),
-		ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog:          slog.NewLogLogger(e.log.Handler(), slog.LevelDebug),
-	}
+	api := controlServer(e.outside(e.control(done)), e.log)
+	e.answer = func(ln net.Listener) { e.spawn(func(context.Context) { _ = api.Serve(ln) }) }
 	back := make(chan error, 1)
 	go func() { back <- api.Serve(control) }()
 	e.spawn(e.mend)
@@ -84,62 +123,50 @@ func (e *engine) run(ctx context.Context, o Options, found loaded, control net.L
 	e.spawn(e.access.Run)
 	e.spawn(e.spans.Run)
 	if o.Metrics != "" {
-		e.spawn(func(ctx context.Context) { e.publish(ctx, o.Metrics) })
+		e.spawn(func(context.Context) { e.publish(seated, o.Metrics) })
 	}
-	e.log.Info("data plane serves", slog.String("socket", o.Socket), slog.Int64("generation", found.table.Generation))
+	e.log.Info("data plane serves", slog.String("socket", o.Socket), slog.Int64("generation", e.table.Load().spec.Generation))
 
 	var failed error
 	select {
 	case <-ctx.Done():
+	case heir := <-e.given:
+		rise()
+		close(done) // who watches the counts goes to the successor
+		closeServer(working, api)
+		e.bequeath(ctx, working, heir, o.Grace)
+		return nil
 	case failed = <-back:
 		failed = fmt.Errorf("proxy: control API: %w", failed)
-		back <- http.ErrServerClosed
 	}
-	grace, expire := context.WithTimeout(working, o.Grace+closeFirst)
+	grace, expire := context.WithTimeout(working, o.Grace+stopFirst)
 	defer expire()
-	if err := e.end(grace); err != nil {
+	before := e.elder.Load()
+	before.hurry(grace)
+	err = e.end(grace, stopFirst)
+	if err = errors.Join(err, before.wait(grace)); err != nil {
 		e.log.Warn("requests were cut at the end", slog.Any("why", err))
 	}
 	close(done) // streams of counts send their last frame
-	last, late := context.WithTimeout(working, time.Second)
-	defer late()
-	if api.Shutdown(last) != nil {
-		_ = api.Close()
-	}
-	<-back //nolint:errcheck // it was closed
-	stop()
-	tasks.Wait()
+	closeServer(working, api)
 	e.log.Info("data plane has ended")
 	return failed
 }
 
-// listenSocket opens the control socket for its owner only. It takes its name
-// when its mode is set, in place of any file a dead process left.
-func listenSocket(ctx context.Context, path string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
+// controlServer returns a server of the control API.
+func controlServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	fresh := path + ".new"
-	if err := removeIfThere(fresh); err != nil {
-		return nil, err
-	}
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "unix", fresh)
-	if err != nil {
-		return nil, err
-	}
-	if u, ok := ln.(*net.UnixListener); ok {
-		u.SetUnlinkOnClose(false)
-	}
-	if err := errors.Join(os.Chmod(fresh, 0o600), os.Rename(fresh, path)); err != nil {
-		return nil, errors.Join(err, ln.Close())
-	}
-	return ln, nil
 }
 
-func removeIfThere(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+// closeServer lets answers under way a second to end.
+func closeServer(ctx context.Context, api *http.Server) {
+	ctx, stop := context.WithTimeout(ctx, time.Second)
+	defer stop()
+	if api.Shutdown(ctx) != nil {
+		_ = api.Close()
 	}
-	return nil
 }

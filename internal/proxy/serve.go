@@ -24,8 +24,17 @@ type exchange struct {
 	r    *http.Request
 	body *body
 	out  *http.Request
-	head http.Header // of the instance's answer
+	head http.Header             // of the instance's answer
+	stop context.CancelCauseFunc // of the exchange with the instance
 }
+
+// longAnswer is from how many bytes on an answer may take its time.
+const longAnswer = 1 << 20
+
+var errCut = errors.New("the data plane ends, and streams with it")
+
+// cut breaks off an answer that streams.
+func (x *exchange) cut() { x.stop(errCut) }
 
 // ServeHTTP carries one request.
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -78,6 +87,7 @@ func (x *exchange) carry(p *endpoint) {
 	x.mirror()
 	ctx, cancel := context.WithCancelCause(x.r.Context())
 	defer cancel(nil)
+	x.stop = cancel
 	timer := time.AfterFunc(x.route.timeout, func() {
 		cancel(errNoAnswer)
 		x.body.end(x.w)
@@ -204,6 +214,10 @@ func (x *exchange) answer(ctx context.Context, p *endpoint, res *http.Response) 
 	from := io.Reader(res.Body)
 	if x.fault != nil {
 		from, flush = x.bend(ctx, res, flush)
+	}
+	if flush != nil || res.ContentLength > longAnswer {
+		p.streams.add(x)
+		defer p.streams.remove(x)
 	}
 	n, err := x.e.buffers.stream(ctx, x.w, from, flush)
 	if err != nil {

@@ -40,6 +40,9 @@ func (x *exchange) upgrade(p *endpoint, res *http.Response) {
 	}
 	p.answered()
 	x.end(failure{how: finished}, http.StatusSwitchingProtocols, 0)
+	two := &tunnel{conn, instance}
+	p.streams.add(two)
+	defer p.streams.remove(two)
 	var in, out int64
 	up, down := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -60,4 +63,13 @@ func (x *exchange) upgrade(p *endpoint, res *http.Response) {
 	<-up
 	<-down
 	x.ticket.more(in, out)
+}
+
+// tunnel is two connections that are each other's.
+type tunnel struct{ caller, instance io.Closer }
+
+// cut ends both, and with them what copies between them.
+func (t *tunnel) cut() {
+	_ = t.caller.Close()
+	_ = t.instance.Close()
 }

@@ -112,6 +112,8 @@ type State struct {
 	Started    time.Time       `json:"started"`          // of the data-plane process
 	PID        int             `json:"pid"`
 	Version    string          `json:"version"`
+
+	Predecessor int `json:"predecessor,omitempty"` // pid of the process that served before this one, while it has requests to finish; they are in InFlight and Draining
 }
 
 // RouteState is one route as it is in force.
@@ -137,7 +139,28 @@ type EndpointState struct {
 	Healthy  bool   `json:"healthy"`
 	InFlight int    `json:"in_flight"`
 	Why      string `json:"why,omitempty"` // it is not healthy
+
+	Drained *Drained `json:"drained,omitempty"` // taken out of rotation by a person
 }
+
+// Drained says who took an endpoint out of rotation.
+type Drained struct {
+	By  string    `json:"by"`
+	Why string    `json:"why,omitempty"`
+	At  time.Time `json:"at"`
+}
+
+// Upgrade is a data plane that took the place of another one.
+type Upgrade struct {
+	PID        int    `json:"pid"`
+	Version    string `json:"version"`
+	OldPID     int    `json:"old_pid"`
+	OldVersion string `json:"old_version"`
+}
+
+// CodeHandedOver is the code of the answer of a data plane whose place another
+// process has taken: whoever asks again asks that one.
+const CodeHandedOver = "handed_over"
 
 // ListenerState says whether a listener could be bound.
 type ListenerState struct {

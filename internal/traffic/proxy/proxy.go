@@ -39,7 +39,9 @@ func New(socket string) *Driver {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", socket)
 	}
-	return &Driver{socket: socket, client: &http.Client{Transport: &http.Transport{DialContext: dial, DisableCompression: true}}}
+	// A kept connection could be one to a data plane that has handed over, and be
+	// closed under a request; a new one to a socket costs next to nothing.
+	return &Driver{socket: socket, client: &http.Client{Transport: &http.Transport{DialContext: dial, DisableCompression: true, DisableKeepAlives: true}}}
 }
 
 // Apply puts the whole table in force. A refused table gives a
@@ -62,16 +64,36 @@ func (d *Driver) Apply(ctx context.Context, t traffic.Table) error {
 func (d *Driver) State(ctx context.Context) (traffic.State, error) {
 	ctx, stop := context.WithTimeout(ctx, callTimeout)
 	defer stop()
-	res, err := d.do(ctx, http.MethodGet, "/v1/state", nil)
+	var s traffic.State
+	err := d.read(ctx, http.MethodGet, "/v1/state", nil, &s)
+	return s, err
+}
+
+// Upgrade makes a process of the binary at path take the data plane's place
+// without a lost request, and returns when it serves. An empty path is the file
+// that the running one was started from. It may wait for a predecessor's last
+// requests, a minute or so; ctx bounds that.
+func (d *Driver) Upgrade(ctx context.Context, path string) (traffic.Upgrade, error) {
+	body, err := json.Marshal(map[string]string{"binary": path})
 	if err != nil {
-		return traffic.State{}, err
+		return traffic.Upgrade{}, fmt.Errorf("proxy: %w", err)
+	}
+	var done traffic.Upgrade
+	err = d.read(ctx, http.MethodPost, "/v1/upgrade", body, &done)
+	return done, err
+}
+
+// read asks and decodes the answer into v.
+func (d *Driver) read(ctx context.Context, method, path string, body []byte, v any) error {
+	res, err := d.do(ctx, method, path, body)
+	if err != nil {
+		return err
 	}
 	defer func() { _ = res.Body.Close() }()
-	var s traffic.State
-	if err := json.NewDecoder(res.Body).Decode(&s); err != nil {
-		return traffic.State{}, fmt.Errorf("proxy: state: %w", err)
+	if err := json.NewDecoder(res.Body).Decode(v); err != nil {
+		return fmt.Errorf("proxy: %s: %w", path, err)
 	}
-	return s, nil
+	return nil
 }
 
 // Disturb puts a fault in force until its lease ends, or renews it; another one
@@ -152,7 +174,26 @@ func (d *Driver) Watch(ctx context.Context, since int64, frame func(traffic.Fram
 
 var errSilent = errors.New("the data plane sends nothing any more")
 
+// tries is how often a data plane is asked that has just handed its place over.
+const tries = 4
+
 func (d *Driver) do(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
+	for n := 1; ; n++ {
+		res, err := d.once(ctx, method, path, body)
+		var handed *handedOver
+		if !errors.As(err, &handed) || n == tries {
+			return res, err
+		}
+	}
+}
+
+// handedOver says that the answer was that of a process whose successor has the
+// socket by now.
+type handedOver struct{ says string }
+
+func (e *handedOver) Error() string { return "proxy: " + e.says }
+
+func (d *Driver) once(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://proxy"+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
@@ -184,6 +225,9 @@ func refusal(res *http.Response) error {
 	b, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
 	if err != nil || json.Unmarshal(b, &p) != nil || p.Detail == "" {
 		p.Detail = "the data plane answered " + res.Status
+	}
+	if p.Code == traffic.CodeHandedOver {
+		return &handedOver{says: p.Detail}
 	}
 	switch res.StatusCode {
 	case http.StatusConflict:

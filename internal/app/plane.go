@@ -1,0 +1,71 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/slipway-cd/slipway/internal/cli"
+	"github.com/slipway-cd/slipway/internal/proxy"
+	"github.com/slipway-cd/slipway/internal/proxy/handover"
+	trafficproxy "github.com/slipway-cd/slipway/internal/traffic/proxy"
+)
+
+// Proxy runs the data plane in the foreground until ctx ends, or until a
+// successor has taken its place and its own last requests are done.
+func Proxy(ctx context.Context, o cli.ProxyOptions) error {
+	files, err := layoutOf(o.State)
+	if err != nil {
+		return err
+	}
+	socket, err := files.socket()
+	if err != nil {
+		return err
+	}
+	out := o.Log
+	if out == nil {
+		out = io.Discard
+	}
+	options := proxy.Options{
+		Socket: socket, StateDir: files.proxy(), Log: slog.New(slog.NewJSONHandler(out, nil)), Version: Version,
+		Args: os.Args[1:], // a successor is run as this process was
+	}
+	if !handover.Inherited() { // else the lock comes with the place
+		held, err := lock(files.lock("proxy"))
+		if err != nil {
+			return err
+		}
+		options.Locks = []*os.File{held.f}
+	}
+	return proxy.Run(ctx, options)
+}
+
+// upgradeLimit is how long the requests of a data plane before the running one
+// may hold up an upgrade.
+const upgradeLimit = 3 * time.Minute
+
+// upgradeOther makes a running data plane of another version give its place to
+// a process of the binary self, and returns the version that it was, or "".
+func (l layout) upgradeOther(ctx context.Context, self string) (string, error) {
+	socket, err := l.socket()
+	if err != nil {
+		return "", err
+	}
+	plane := trafficproxy.New(socket)
+	seen, err := plane.State(ctx)
+	if err != nil {
+		return "", fmt.Errorf("app: %w", err)
+	}
+	if seen.Version == Version {
+		return "", nil
+	}
+	ctx, stop := context.WithTimeout(ctx, upgradeLimit)
+	defer stop()
+	if _, err := plane.Upgrade(ctx, self); err != nil {
+		return "", fmt.Errorf("app: the data plane of version %s runs on: %w", seen.Version, err)
+	}
+	return seen.Version, nil
+}

@@ -1,0 +1,144 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// defaultStreams is delivery.PlaneLimits.Streams when it is not given.
+const defaultStreams = 10 * time.Second
+
+// end lets what is under way finish: answers carry "Connection: close" for as
+// long as first, then idle connections are closed, then what is in flight has
+// until ctx ends. Streams have less: PlaneLimits.Streams from the beginning on.
+func (e *engine) end(ctx context.Context, first time.Duration) error {
+	e.ending.Store(true)
+	cut := time.AfterFunc(e.streamsLimit(), e.cutStreams)
+	defer cut.Stop()
+	pause(ctx, first)
+	all := e.everyFront()
+	errs := make(chan error, len(all))
+	for _, f := range all {
+		go func() { errs <- f.finish(ctx) }()
+	}
+	var err error
+	for range all {
+		err = errors.Join(err, <-errs)
+	}
+	upgraded := make(chan struct{})
+	go func() {
+		e.upgrades.Wait()
+		close(upgraded)
+	}()
+	select {
+	case <-upgraded:
+	case <-ctx.Done():
+	}
+	for _, p := range e.everyEndpoint() {
+		p.cutStreams()
+		p.sever()
+		p.client.CloseIdleConnections()
+	}
+	<-upgraded
+	return err
+}
+
+// yield stops accepting on every address.
+func (e *engine) yield() {
+	e.ending.Store(true)
+	for _, f := range e.everyFront() {
+		f.yield()
+	}
+}
+
+func (e *engine) streamsLimit() time.Duration {
+	if d := e.table.Load().spec.Plane.Limits.Streams; d > 0 {
+		return d
+	}
+	return defaultStreams
+}
+
+// drainLimit is how long a request may still take that is in flight now: until
+// its own time is over, and as long again as a stream has.
+func (e *engine) drainLimit() time.Duration {
+	longest := defaultTimeout
+	for _, r := range e.table.Load().routes {
+		longest = max(longest, r.timeout)
+	}
+	return longest + e.streamsLimit()
+}
+
+func (e *engine) cutStreams() {
+	for _, p := range e.everyEndpoint() {
+		p.cutStreams()
+	}
+}
+
+// everyFront lists the addresses of the table in force, and those that have left.
+func (e *engine) everyFront() []*front {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all := make([]*front, 0, len(e.fronts)+len(e.leaving))
+	for _, f := range e.fronts {
+		all = append(all, f)
+	}
+	for f := range e.leaving {
+		all = append(all, f)
+	}
+	return all
+}
+
+// everyEndpoint lists the endpoints of the table in force, and those that drain.
+func (e *engine) everyEndpoint() []*endpoint {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t := e.table.Load()
+	all := make([]*endpoint, 0, len(t.endpoints)+len(e.draining))
+	for _, p := range t.endpoints {
+		all = append(all, p)
+	}
+	for p := range e.draining {
+		all = append(all, p)
+	}
+	return all
+}
+
+// stream is an answer or an upgraded connection that may last as long as it likes.
+type stream interface{ cut() }
+
+// streams are those of one endpoint.
+type streamSet struct {
+	mu  sync.Mutex
+	all map[stream]struct{} // guarded by mu
+}
+
+func (s *streamSet) add(one stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == nil {
+		s.all = map[stream]struct{}{}
+	}
+	s.all[one] = struct{}{}
+}
+
+func (s *streamSet) remove(one stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.all, one)
+}
+
+// cutStreams breaks off what streams from or to the endpoint now. Requests that
+// wait for the head of an answer are left alone.
+func (p *endpoint) cutStreams() {
+	p.streams.mu.Lock()
+	all := make([]stream, 0, len(p.streams.all))
+	for s := range p.streams.all {
+		all = append(all, s)
+	}
+	p.streams.mu.Unlock()
+	for _, s := range all {
+		s.cut()
+	}
+}

@@ -1,0 +1,132 @@
+package proxy
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/slipway-cd/slipway/internal/traffic"
+)
+
+// legacy is what predecessors have counted, and what the one that still has
+// requests goes on counting. It is served together with our own counts as if
+// one process had made them.
+type legacy struct {
+	mu     sync.Mutex
+	blocks map[legacyKey]*legacyBlock // guarded by mu
+	newest int64                      // guarded by mu: second
+}
+
+type legacyKey struct {
+	seriesKey
+	second int64
+}
+
+type legacyBlock struct {
+	traffic.Block
+	epoch int64 // of counts, when it last changed
+}
+
+func newLegacy() *legacy { return &legacy{blocks: map[legacyKey]*legacyBlock{}} }
+
+func legacyKeyOf(b traffic.Block) legacyKey {
+	return legacyKey{seriesKey{b.Route, b.Release, b.Caller}, b.Second}
+}
+
+// take keeps a block, which replaces what was known of it.
+func (l *legacy) take(b traffic.Block, epoch int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.blocks[legacyKeyOf(b)] = &legacyBlock{b, epoch}
+	l.newest = max(l.newest, b.Second)
+	if len(l.blocks)%1024 == 0 {
+		l.forget(l.newest - kept)
+	}
+}
+
+// forget drops what nobody can ask for any more; l.mu is held.
+func (l *legacy) forget(upTo int64) {
+	maps.DeleteFunc(l.blocks, func(k legacyKey, _ *legacyBlock) bool { return k.second <= upTo })
+}
+
+// sweep forgets by the clock.
+func (l *legacy) sweep(now int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forget(now - kept)
+}
+
+// settle ends what died with the predecessor unfinished: its callers were cut
+// off by us, which says nothing of the release.
+func (l *legacy) settle(epoch int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, b := range l.blocks {
+		if b.Unfinished == 0 && b.UnitsOpen == 0 {
+			continue
+		}
+		b.Cancelled += b.Unfinished
+		b.Unfinished, b.UnitsOpen = 0, 0
+		b.epoch = epoch
+	}
+}
+
+// collect adds what l knows to blocks, which are those of counts that changed
+// since the epoch, and what changed of l since then. own returns a block of counts.
+func (l *legacy) collect(blocks []traffic.Block, since, fromSecond int64, own func(legacyKey) (traffic.Block, bool)) []traffic.Block {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.blocks) == 0 {
+		return blocks
+	}
+	done := make(map[legacyKey]bool, len(blocks))
+	for i, b := range blocks {
+		k := legacyKeyOf(b)
+		if old := l.blocks[k]; old != nil {
+			blocks[i] = sum(old.Block, b)
+			done[k] = true
+		}
+	}
+	for k, old := range l.blocks {
+		if done[k] || old.epoch < since || k.second < fromSecond {
+			continue
+		}
+		b := old.Block
+		if mine, there := own(k); there {
+			b = sum(b, mine)
+		}
+		blocks = append(blocks, b)
+	}
+	slices.SortFunc(blocks, func(a, b traffic.Block) int { return int(a.Second - b.Second) })
+	return blocks
+}
+
+// sum is what two processes counted of one second, the older first. A key that
+// both have seen is two units in it, so such a second is mixed.
+func sum(a, b traffic.Block) traffic.Block {
+	a.Mixed = a.Mixed || b.Mixed || a.Requests > 0 && b.Requests > 0
+	a.Requests += b.Requests
+	a.Unfinished += b.Unfinished
+	a.OK += b.OK
+	a.Client += b.Client
+	a.Server += b.Server
+	a.Connect += b.Connect
+	a.Timeout += b.Timeout
+	a.Broken += b.Broken
+	a.Cancelled += b.Cancelled
+	a.Retries += b.Retries
+	a.Units += b.Units
+	a.UnitsBad += b.UnitsBad
+	a.UnitsOpen += b.UnitsOpen
+	a.BytesIn += b.BytesIn
+	a.BytesOut += b.BytesOut
+	a.Dropped += b.Dropped
+	bins := make(map[int]uint32, len(a.Bins)+len(b.Bins))
+	for _, all := range []map[int]uint32{a.Bins, b.Bins} {
+		for bin, n := range all {
+			bins[bin] += n
+		}
+	}
+	a.Bins = bins
+	return a
+}
