@@ -62,7 +62,7 @@ func newMirrored(t *testing.T, m traffic.Mirror, upstream delivery.Protocol) *mi
 	t.Helper()
 	x := &mirrored{World: world(t), real: &recorder{}, twin: &recorder{}}
 	a, b := backend(t, "a", x.real.ServeHTTP), backendSpeaking(t, "b", upstream, x.twin.ServeHTTP)
-	a.Release, b.Release, b.Weight = "r1", "r2", 0
+	a.Release, b.Release, b.Weight, b.Cohort = "r1", "r2", 0, "blue"
 	x.pools = []traffic.Pool{b, a}
 	x.apply(m)
 	return x
@@ -121,6 +121,12 @@ func TestMirrorCopiesWhatChangesNothing(t *testing.T) {
 			}
 			if c.header.Get("Slipway-Mirror") != "1" || o.header.Get("Slipway-Mirror") != "" {
 				t.Errorf("marks: copy %q, original %q", c.header.Get("Slipway-Mirror"), o.header.Get("Slipway-Mirror"))
+			}
+			if got := c.header.Get("Slipway-Cohort"); got != "blue" || !strings.Contains(c.header.Get("Baggage"), "slipway-cohort=blue") {
+				t.Errorf("the copy's cohort is %q, baggage %q; want that of its release", got, c.header["Baggage"])
+			}
+			if o.header.Get("Slipway-Cohort") != "" || strings.Contains(o.header.Get("Baggage"), "slipway-cohort=blue") {
+				t.Errorf("the original got the copy's cohort, baggage %q", o.header["Baggage"])
 			}
 			for _, name := range []string{"Slipway-Key", "Traceparent", "X-Own", "X-Forwarded-For", "X-Hop", "User-Agent"} {
 				if !slices.Equal(c.header[name], o.header[name]) {

@@ -32,6 +32,7 @@ func (x *passage) strike(now time.Time) {
 func (x *exchange) bear(p *endpoint) (_ *endpoint, on bool) {
 	if p != nil {
 		p.unclaim()
+		x.last, x.asks = nil, 0
 	}
 	x.w.Header().Set(fault.Header, x.fault.ID())
 	if err := x.fault.Wait(x.r.Context()); err != nil {
@@ -50,7 +51,10 @@ func (x *exchange) bear(p *endpoint) (_ *endpoint, on bool) {
 		x.reset()
 		panic(http.ErrAbortHandler)
 	}
-	return x.rejoin(now), true
+	if p = x.rejoin(now); p != nil {
+		x.takes(p, now)
+	}
+	return p, true
 }
 
 // rejoin claims an instance by the table now in force, which a delayed request

@@ -449,3 +449,42 @@ func TestFaultAPI(t *testing.T) {
 		t.Errorf("Disturb of a bad id = %v, want a field error", err)
 	}
 }
+
+// People who look at failed requests are told that this one was made to fail.
+func TestFaultSaysSoInSamples(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	f := shopFault("lab")
+	f.Abort = 503
+	l.disturb(t, f)
+	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
+	samples := make(chan traffic.Sample, 100)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		_ = l.Driver.Watch(ctx, 0, func(f traffic.Frame) {
+			for _, s := range f.Failed {
+				select {
+				case samples <- s:
+				default:
+				}
+			}
+		})
+	}()
+	for {
+		do(t, l.trouble(t, "/"))
+		select {
+		case s := <-samples:
+			if s.Caller != "(fault lab)" || s.Status != 503 || s.Error != "aborted by fault lab" || s.Endpoint != "" {
+				t.Errorf("sample %+v, want one of the fault, of no instance", s)
+			}
+			stop()
+			<-watched
+			return
+		case <-ctx.Done():
+			t.Fatal("no sample of the aborted requests came")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}

@@ -106,7 +106,7 @@ func (x *passage) find(f *front, now time.Time) (*endpoint, *problem) {
 		if x.route == nil {
 			return nil, x.notRouted()
 		}
-		if x.plain && !x.route.plain {
+		if x.plain && (!x.route.plain || x.e.faults.On(x.route.spec.Name)) {
 			return nil, notPlain
 		}
 		x.who = callerOf(x.asked, x.edge(), x.route.spec.Sticky)
