@@ -3,7 +3,6 @@ package otlp
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -17,9 +16,10 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-	"unicode/utf8"
 
 	"pgregory.net/rapid"
+
+	"github.com/slipway-cd/slipway/internal/proxy/otlp/otlptest"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -55,146 +55,11 @@ func TestRequestIsWhatOpenTelemetryReads(t *testing.T) {
 	}
 }
 
-// read is a span as a receiver sees it.
-type read struct {
-	trace, id, parent, name string
-	kind                    uint64
-	start, end              uint64
-	attrs                   map[string]string
-	status, flags           uint64
-}
-
-// receive decodes a whole request; it fails on whatever it does not know.
-func receive(b []byte) (version string, out []read, err error) {
-	defer func() {
-		if e := recover(); e != nil {
-			err = fmt.Errorf("%v in %x", e, b)
-		}
-	}()
-	each(b, func(n int, all any) {
-		must(n == 1)
-		each(all.([]byte), func(n int, v any) {
-			switch n {
-			case 1:
-				each(v.([]byte), func(n int, v any) {
-					must(n == 1)
-					if k, s := attributeOf(v.([]byte)); k == "service.version" {
-						version = s
-					} else {
-						must(k == "service.name" && s == "slipway-proxy")
-					}
-				})
-			case 2:
-				each(v.([]byte), func(n int, v any) {
-					if n == 2 {
-						out = append(out, spanOf(v.([]byte)))
-					} else {
-						must(n == 1 || n == 3)
-					}
-				})
-			default:
-				must(n == 3 && string(v.([]byte)) == schema)
-			}
-		})
-	})
-	return version, out, nil
-}
-
-func spanOf(b []byte) read {
-	s := read{attrs: map[string]string{}}
-	each(b, func(n int, v any) {
-		switch n {
-		case 1:
-			s.trace = hex.EncodeToString(v.([]byte))
-		case 2:
-			s.id = hex.EncodeToString(v.([]byte))
-		case 4:
-			s.parent = hex.EncodeToString(v.([]byte))
-		case 5:
-			s.name = string(v.([]byte))
-		case 6:
-			s.kind = v.(uint64)
-		case 7:
-			s.start = v.(uint64)
-		case 8:
-			s.end = v.(uint64)
-		case 9:
-			k, text := attributeOf(v.([]byte))
-			s.attrs[k] = text
-		case 15:
-			each(v.([]byte), func(n int, v any) {
-				if n == 3 {
-					s.status = v.(uint64)
-				}
-			})
-		default:
-			must(n == 16)
-			s.flags = v.(uint64)
-		}
-	})
-	must(utf8.ValidString(s.name))
-	return s
-}
-
-func attributeOf(b []byte) (key, value string) {
-	each(b, func(n int, v any) {
-		if n == 1 {
-			key = string(v.([]byte))
-			return
-		}
-		each(v.([]byte), func(n int, v any) {
-			if n == 1 {
-				value = string(v.([]byte))
-			} else {
-				must(n == 3)
-				value = fmt.Sprint(int64(v.(uint64)))
-			}
-		})
-	})
-	return key, value
-}
-
-func must(ok bool) {
-	if !ok {
-		panic("not what a span is made of")
-	}
-}
-
-// each is a decoder of its own, so that the one under test is not its own judge.
-func each(b []byte, field func(number int, value any)) {
-	for len(b) > 0 {
-		head, n := binary.Uvarint(b)
-		must(n > 0)
-		b = b[n:]
-		switch head & 7 {
-		case 0:
-			v, n := binary.Uvarint(b)
-			must(n > 0)
-			b = b[n:]
-			field(int(head>>3), v)
-		case 1:
-			field(int(head>>3), binary.LittleEndian.Uint64(b))
-			b = b[8:]
-		case 2:
-			v, n := binary.Uvarint(b)
-			must(n > 0)
-			b = b[n:]
-			field(int(head>>3), b[:v])
-			b = b[v:]
-		case 5:
-			field(int(head>>3), uint64(binary.LittleEndian.Uint32(b)))
-			b = b[4:]
-		default:
-			must(false)
-		}
-	}
-}
-
 func TestRequestReadsBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var spans []*Span
 		for range rapid.IntRange(0, 5).Draw(t, "n") {
-			s := &Span{Name: rapid.String().Draw(t, "name"), Kind: Server, Start: time.Unix(0, rapid.Int64Range(0, math.MaxInt64).Draw(t, "start")), Failed: rapid.Bool().Draw(t, "failed")}
+			s := &Span{Name: "GET " + rapid.String().Draw(t, "name"), Kind: Server, Start: time.Unix(0, rapid.Int64Range(0, math.MaxInt64).Draw(t, "start")), Failed: rapid.Bool().Draw(t, "failed")}
 			copy(s.Trace[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "trace"))
 			copy(s.ID[:], rapid.SliceOfN(rapid.Byte(), 8, 8).Draw(t, "id"))
 			s.End = s.Start
@@ -203,13 +68,14 @@ func TestRequestReadsBack(t *testing.T) {
 			}
 			spans = append(spans, s)
 		}
-		version, got, err := receive(request(nil, "v1", spans))
-		if err != nil || version != "v1" || len(got) != len(spans) {
-			t.Fatalf("%d spans of %q, %v, want %d of v1", len(got), version, err, len(spans))
+		r, err := otlptest.Read(request(nil, "v1", spans))
+		got := r.Spans
+		if err != nil || r.Resource["service.name"] != "slipway-proxy" || r.Resource["service.version"] != "v1" || r.Schema != schema || len(got) != len(spans) {
+			t.Fatalf("%d spans of %q, %v, want %d of v1", len(got), r.Resource, err, len(spans))
 		}
 		for i, s := range spans {
 			g := got[i]
-			if g.trace != hex.EncodeToString(s.Trace[:]) || g.id != hex.EncodeToString(s.ID[:]) || g.name != s.Name || g.start != uint64(s.Start.UnixNano()) || (g.status == 2) != s.Failed || len(g.attrs) != len(s.Attrs) {
+			if g.Trace != hex.EncodeToString(s.Trace[:]) || g.ID != hex.EncodeToString(s.ID[:]) || g.Name != s.Name || g.Start != uint64(s.Start.UnixNano()) || (g.Status == 2) != s.Failed || len(g.Attrs) != len(s.Attrs) {
 				t.Fatalf("span %d reads back as %+v, was %+v", i, g, s)
 			}
 			for _, a := range s.Attrs {
@@ -217,8 +83,8 @@ func TestRequestReadsBack(t *testing.T) {
 				if a.Text == "" {
 					want = fmt.Sprint(a.Number)
 				}
-				if g.attrs[a.Key] != want {
-					t.Fatalf("attribute %+v reads back as %q", a, g.attrs[a.Key])
+				if g.Attrs[a.Key] != want {
+					t.Fatalf("attribute %+v reads back as %q", a, g.Attrs[a.Key])
 				}
 			}
 		}
@@ -247,12 +113,12 @@ func TestRejected(t *testing.T) {
 type collector struct {
 	*httptest.Server
 	mu     sync.Mutex
-	spans  []read        // guarded by mu
-	calls  int           // guarded by mu
-	answer func(int) int // by call, from 1: the status
-	after  string        // Retry-After
-	body   []byte        // of a 200
-	err    error         // guarded by mu
+	spans  []otlptest.Span // guarded by mu
+	calls  int             // guarded by mu
+	answer func(int) int   // by call, from 1: the status
+	after  string          // Retry-After
+	body   []byte          // of a 200
+	err    error           // guarded by mu
 }
 
 func newCollector(t *testing.T) *collector {
@@ -277,11 +143,11 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
 		return
 	}
-	_, spans, err := receive(body)
+	req, err := otlptest.Read(body)
 	if err != nil {
 		c.err = err
 	}
-	c.spans = append(c.spans, spans...)
+	c.spans = append(c.spans, req.Spans...)
 	_, _ = w.Write(c.body)
 }
 
