@@ -30,6 +30,7 @@ type front struct {
 	last    atomic.Pointer[traffic.Listener] // as it last was in a table
 	leaving atomic.Bool
 	srv     *http.Server
+	conns   atomic.Int64 // of net/http
 
 	mu  sync.Mutex
 	ln  net.Listener // guarded by mu; nil while not bound
@@ -40,7 +41,20 @@ func newFront(e *engine, l traffic.Listener) *front {
 	f := &front{engine: e, addr: l.Addr}
 	f.last.Store(&l)
 	f.srv = serverFor(f, e.log)
+	f.srv.ConnState = f.track
 	return f
+}
+
+// track counts callers' connections; an upgraded one is a request in flight, and
+// no connection of net/http any more.
+func (f *front) track(_ net.Conn, s http.ConnState) {
+	switch s {
+	case http.StateNew:
+		f.conns.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		f.conns.Add(-1)
+	case http.StateActive, http.StateIdle:
+	}
 }
 
 // listener returns what the address leads to in t. Connections of a listener

@@ -65,6 +65,15 @@ func (e *engine) metricsOfPlane(x *metrics.Text) {
 	}) {
 		x.Count([]metrics.Label{{Name: "listener", Value: r.listener}, {Name: "code", Value: r.code}}, all[r])
 	}
+	x.Begin(metrics.Family{Name: "slipway_listener_connections", Kind: metrics.Gauge, Help: "Open connections of callers, upgraded ones not among them."})
+	for _, l := range e.table.Load().spec.Listeners {
+		e.mu.Lock()
+		f := e.fronts[l.Addr]
+		e.mu.Unlock()
+		if f != nil {
+			x.Count([]metrics.Label{{Name: "listener", Value: l.Name}, {Name: "env", Value: l.Env}}, uint64(max(f.conns.Load(), 0)))
+		}
+	}
 	x.Begin(metrics.Family{Name: "slipway_access_log_lines_total", Kind: metrics.Counter, Help: "Lines of the access log that were written."})
 	x.Count(nil, e.access.Written())
 	x.Begin(metrics.Family{Name: "slipway_access_log_dropped_lines_total", Kind: metrics.Counter, Help: "Lines of the access log that were lost, since the disk was slower."})
@@ -89,6 +98,9 @@ func (e *engine) metricsOfRequests(x *metrics.Text) {
 		var one sums
 		var of about
 		one.Block, one.times, of = s.sums()
+		if strings.HasPrefix(s.key.caller, "(") && one.Requests == 0 && one.Dropped == 0 {
+			continue // most releases are never previewed, copied to or aimed at
+		}
 		one.labels = slices.Clip([]metrics.Label{
 			{Name: "route", Value: s.key.route},
 			{Name: "service", Value: of.service},
@@ -113,6 +125,7 @@ func (e *engine) metricsOfRequests(x *metrics.Text) {
 		{metrics.Family{Name: "slipway_retries_total", Kind: metrics.Counter, Help: "Attempts beyond the first of a request."}, func(b *traffic.Block) uint64 { return b.Retries }},
 		{metrics.Family{Name: "slipway_request_bytes_total", Kind: metrics.Counter, Help: "Bytes of request bodies."}, func(b *traffic.Block) uint64 { return b.BytesIn }},
 		{metrics.Family{Name: "slipway_response_bytes_total", Kind: metrics.Counter, Help: "Bytes of the bodies of answers."}, func(b *traffic.Block) uint64 { return b.BytesOut }},
+		{metrics.Family{Name: "slipway_dropped_copies_total", Kind: metrics.Counter, Help: "Copies of requests that were to be sent to the release and were not, since they were too many or too long."}, func(b *traffic.Block) uint64 { return b.Dropped }},
 	} {
 		x.Begin(f.Family)
 		for i := range all {

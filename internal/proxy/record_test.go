@@ -368,6 +368,9 @@ func TestMetricsOfRequests(t *testing.T) {
 			return m.Sum(name, append(more, of...)...)
 		}
 		m, _ := w.metrics()
+		if n := m.Sum("slipway_listener_connections", `listener="prod"`); n < 1 || n > 3 {
+			t.Errorf("%v connections are open, want the held one and perhaps idle ones", n)
+		}
 		for name, want := range map[string]float64{
 			"slipway_requests_in_flight": 1, "slipway_endpoint_healthy": 1, "slipway_endpoint_requests_in_flight": 1,
 			"slipway_request_duration_seconds_count": 7, "slipway_response_bytes_total": 14, "slipway_retries_total": 0,
