@@ -15,6 +15,7 @@ const defaultStreams = 10 * time.Second
 // until ctx ends. Streams have less: PlaneLimits.Streams from the beginning on.
 func (e *engine) end(ctx context.Context, first time.Duration) error {
 	e.ending.Store(true)
+	e.faults.Clear() // who is delayed must not be cut for it, and a successor cannot take these back
 	cut := time.AfterFunc(e.streamsLimit(), e.cutStreams)
 	defer cut.Stop()
 	pause(ctx, first)

@@ -393,6 +393,44 @@ func TestFaultsAreForgottenWithTheProcess(t *testing.T) {
 	}
 }
 
+// An upgrade hands faults on with what is left of their leases, and the old
+// process lets those go whom it delays: it must not cut them in the end.
+func TestUpgradeHandsFaultsOnAndLetsGo(t *testing.T) {
+	t.Parallel()
+	_, d, w, _ := plant(t)
+	f := shopFault("lab")
+	f.When, f.Delay, f.Lease = nil, time.Minute, traffic.MaxFaultLease
+	if err := d.Disturb(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	answers := make(chan string, 100)
+	sent := 0
+	await(t, "a delayed request", func() bool {
+		sent++
+		key := fmt.Sprint(sent)
+		go func() {
+			_, body := w.AskPath("shop", key, "/")
+			answers <- body
+		}()
+		all, err := d.Faults(t.Context())
+		return err == nil && len(all) == 1 && all[0].Touched > 0 || sent == cap(answers)
+	})
+	if _, err := d.Upgrade(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	if s := w.State(); len(s.Faults) > 0 && s.Faults[0].Lease >= f.Lease {
+		t.Errorf("after the upgrade faults %+v are in force, beyond their lease", s.Faults)
+	}
+	if err := d.Calm(t.Context(), "lab"); err != nil {
+		t.Fatal(err)
+	}
+	for range sent {
+		if got := <-answers; got != "r1" {
+			t.Errorf("a request that was delayed = %q, want r1", got)
+		}
+	}
+}
+
 func TestFaultAPI(t *testing.T) {
 	t.Parallel()
 	dir := shortDir(t)

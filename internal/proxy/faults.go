@@ -54,10 +54,14 @@ func (e *engine) putFault(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(disturbance{change, state})
 }
 
+var errEnding = errors.New("the data plane ends, and begins no fault")
+
 // disturb puts a fault in force if the table has what it disturbs.
 func (e *engine) disturb(f traffic.Fault) (fault.Change, traffic.FaultState, error) {
 	route := e.table.Load().routes[f.Route]
 	switch {
+	case e.ending.Load():
+		return "", traffic.FaultState{}, errEnding
 	case f.Route == "": // the fault's own check says so
 	case route == nil:
 		return "", traffic.FaultState{}, delivery.InvalidNext("route", "there is no route "+f.Route, "GET /v1/state lists the routes")
@@ -83,7 +87,7 @@ func refused(err error) problem {
 	if field, ok := errors.AsType[*delivery.FieldError](err); ok {
 		return problem{Status: http.StatusUnprocessableEntity, Code: "invalid_fault", Field: field.Field, Detail: field.Why, Hint: field.Next}
 	}
-	return problem{Status: http.StatusInternalServerError, Code: "not_in_force", Detail: err.Error()}
+	return problem{Status: http.StatusServiceUnavailable, Code: "ending", Detail: err.Error(), Hint: "send it to the data plane that is started next"}
 }
 
 // notAFault says why a body could not be read.

@@ -146,6 +146,16 @@ func (s *Set) Remove(id string) bool {
 	return true
 }
 
+// Clear ends every fault.
+func (s *Set) Clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.faults {
+		s.end(f, "the data plane ends")
+	}
+	s.publish()
+}
+
 // List returns the faults in force, by ID.
 func (s *Set) List(now time.Time) []traffic.FaultState {
 	s.mu.Lock()

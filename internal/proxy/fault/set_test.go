@@ -264,6 +264,9 @@ func TestRoomIsSharedAndHoldersNamed(t *testing.T) {
 		t.Error("Remove does not say whether there was one")
 	}
 	put(t, s, abort("e", 3000), now)
+	if s.Clear(); s.On("prod/cart") || len(s.List(now)) != 0 {
+		t.Error("Clear leaves faults in force")
+	}
 	// Leases that have ended hold nothing.
 	put(t, s, abort("f", 5000), now.Add(time.Minute))
 }
