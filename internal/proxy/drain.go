@@ -7,16 +7,13 @@ import (
 	"time"
 )
 
-// defaultStreams is delivery.PlaneLimits.Streams when it is not given.
-const defaultStreams = 10 * time.Second
-
 // end lets what is under way finish: answers carry "Connection: close" for as
 // long as first, then idle connections are closed, then what is in flight has
 // until ctx ends. Streams have less: PlaneLimits.Streams from the beginning on.
 func (e *engine) end(ctx context.Context, first time.Duration) error {
 	e.ending.Store(true)
 	e.faults.Clear() // who is delayed must not be cut for it, and a successor cannot take these back
-	cut := time.AfterFunc(e.streamsLimit(), e.cutStreams)
+	cut := time.AfterFunc(e.limits().Streams, e.cutStreams)
 	defer cut.Stop()
 	pause(ctx, first)
 	all := e.everyFront()
@@ -54,13 +51,6 @@ func (e *engine) yield() {
 	}
 }
 
-func (e *engine) streamsLimit() time.Duration {
-	if d := e.table.Load().spec.Plane.Limits.Streams; d > 0 {
-		return d
-	}
-	return defaultStreams
-}
-
 // drainLimit is how long a request may still take that is in flight now: until
 // its own time is over, and as long again as a stream has.
 func (e *engine) drainLimit() time.Duration {
@@ -68,7 +58,7 @@ func (e *engine) drainLimit() time.Duration {
 	for _, r := range e.table.Load().routes {
 		longest = max(longest, r.timeout)
 	}
-	return longest + e.streamsLimit()
+	return longest + e.limits().Streams
 }
 
 func (e *engine) cutStreams() {

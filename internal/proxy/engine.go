@@ -16,6 +16,7 @@ import (
 
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/proxy/accesslog"
+	"github.com/slipway-cd/slipway/internal/proxy/door"
 	"github.com/slipway-cd/slipway/internal/proxy/fault"
 	"github.com/slipway-cd/slipway/internal/proxy/handover"
 	"github.com/slipway-cd/slipway/internal/proxy/mirror"
@@ -41,6 +42,8 @@ type engine struct {
 	access  *accesslog.Log
 	spans   *otlp.Exporter
 	spawn   func(func(context.Context)) // runs until Run's context ends; Run waits for it
+	files   int                         // that may be open
+	house   *door.House
 
 	answer func(net.Listener) // serves the control API on one more socket
 
@@ -51,6 +54,7 @@ type engine struct {
 	given    chan *handover.Successor // who it is
 	elder    atomic.Pointer[elder]    // the predecessor, while it has requests to finish
 	climbing chan struct{}            // holds a token while a successor is started
+	carried  atomic.Int64             // requests now
 	upgrades sync.WaitGroup
 	ejecting sync.Mutex    // one decision on ejection at a time
 	turn     chan struct{} // holds a token while tables, listeners or rings are changed
@@ -61,8 +65,9 @@ type engine struct {
 	draining map[*endpoint]struct{} // guarded by mu
 }
 
-func newEngine(o Options, boot string) *engine {
+func newEngine(o Options, boot string, files int) *engine {
 	e := &engine{
+		files: files, house: door.New(door.Share(files), o.Log),
 		log: o.Log, version: o.Version, boot: boot, started: time.Now(),
 		disk: disk{o.StateDir}, counts: newCounts(), legacy: newLegacy(), buffers: newCopyBuffers(),
 		seat: &seat{socket: o.Socket, locks: o.Locks}, args: o.Args, onStep: o.onStep,
@@ -73,7 +78,7 @@ func newEngine(o Options, boot string) *engine {
 		turn:   make(chan struct{}, 1),
 		fronts: map[string]*front{}, leaving: map[*front]struct{}{}, draining: map[*endpoint]struct{}{},
 	}
-	e.table.Store(&table{})
+	e.table.Store(&table{limits: limitsOf(delivery.PlaneLimits{}, files)})
 	return e
 }
 
@@ -154,6 +159,7 @@ func (e *engine) builder() builder {
 			return newEndpoint(spec, p.Release, p.Protocol, e.log)
 		},
 		series: e.counts.of,
+		files:  e.files,
 	}
 }
 
@@ -209,6 +215,7 @@ func (e *engine) install(t *table, fresh []*front) {
 	for addr, f := range e.fronts {
 		if l := t.listeners[addr]; l != nil {
 			f.last.Store(&l.spec)
+			f.door.Limit(t.limits.Connections)
 			continue
 		}
 		delete(e.fronts, addr)
@@ -246,7 +253,7 @@ func (e *engine) serve(f *front) {
 	ln := f.ln
 	f.mu.Unlock()
 	if ln != nil {
-		e.spawn(func(context.Context) { f.serve(ln) })
+		e.spawn(func(ctx context.Context) { f.serve(ctx, ln) })
 	}
 }
 
@@ -279,6 +286,7 @@ func (e *engine) mend(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		e.house.Tick()
 		if e.take(ctx) != nil {
 			return
 		}

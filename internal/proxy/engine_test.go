@@ -248,7 +248,7 @@ func TestDiskNoticesEveryTear(t *testing.T) {
 // A table that cannot be kept is not put in force.
 func TestApplyWithoutDiskChangesNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
-	e := newEngine(Options{StateDir: dir, Log: quiet}, "boot")
+	e := newEngine(Options{StateDir: dir, Log: quiet}, "boot", 1024)
 	err := e.apply(t.Context(), traffic.Table{Generation: 1})
 	if err == nil || e.table.Load().spec.Generation != 0 {
 		t.Errorf("apply() without a folder = %v at generation %d, want an error at 0", err, e.table.Load().spec.Generation)

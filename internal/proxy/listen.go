@@ -5,11 +5,11 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/slipway-cd/slipway/internal/proxy/door"
 	"github.com/slipway-cd/slipway/internal/proxy/handover"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
@@ -22,39 +22,26 @@ const (
 	stopFirst  = time.Second
 )
 
-// front is one address that requests come in on. It has its own HTTP server,
+// front is one address that requests come in on. It has its own door and hosts,
 // so that it can leave without touching the others.
 type front struct {
 	engine  *engine
 	addr    string
 	last    atomic.Pointer[traffic.Listener] // as it last was in a table
 	leaving atomic.Bool
-	srv     *http.Server
-	conns   atomic.Int64 // of net/http
+	door    *door.Door
 
-	mu  sync.Mutex
-	ln  net.Listener // guarded by mu; nil while not bound
-	err error        // guarded by mu: why not
+	mu    sync.Mutex
+	ln    net.Listener // guarded by mu; nil while not bound
+	err   error        // guarded by mu: why not
+	hosts []*host      // guarded by mu: the last one takes new connections
+	shut  bool         // guarded by mu: no host will
 }
 
 func newFront(e *engine, l traffic.Listener) *front {
-	f := &front{engine: e, addr: l.Addr}
+	f := &front{engine: e, addr: l.Addr, door: e.house.Door(e.limits().Connections, e.log.With(slog.String("addr", l.Addr)))}
 	f.last.Store(&l)
-	f.srv = serverFor(f, e.log)
-	f.srv.ConnState = f.track
 	return f
-}
-
-// track counts callers' connections; an upgraded one is a request in flight, and
-// no connection of net/http any more.
-func (f *front) track(_ net.Conn, s http.ConnState) {
-	switch s {
-	case http.StateNew:
-		f.conns.Add(1)
-	case http.StateClosed, http.StateHijacked:
-		f.conns.Add(-1)
-	case http.StateActive, http.StateIdle:
-	}
 }
 
 // listener returns what the address leads to in t. Connections of a listener
@@ -71,6 +58,13 @@ func (f *front) bind(ctx context.Context) net.Listener {
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", f.addr)
 	f.mu.Lock()
+	if f.shut {
+		f.mu.Unlock()
+		if err == nil {
+			_ = ln.Close()
+		}
+		return nil
+	}
 	news := (err == nil) != (f.err == nil)
 	f.ln, f.err = ln, err
 	f.mu.Unlock()
@@ -103,15 +97,41 @@ func (f *front) descriptor() handover.Descriptor {
 
 // serve accepts until the listener closes; a socket that fails by itself is
 // bound again by the engine.
-func (f *front) serve(ln net.Listener) {
-	err := f.srv.Serve(ln)
-	if f.leaving.Load() || errors.Is(err, http.ErrServerClosed) {
+func (f *front) serve(ctx context.Context, ln net.Listener) {
+	err := f.door.Serve(ctx, ln, func(g *door.Guest) { f.hand(g) })
+	if ctx.Err() != nil || errors.Is(err, net.ErrClosed) { // it was unbound
 		return
 	}
 	f.mu.Lock()
 	f.ln, f.err = nil, err
 	f.mu.Unlock()
 	f.engine.log.Error("listener failed", slog.String("addr", f.addr), slog.Any("error", err))
+}
+
+// hand gives a connection to net/http: the full path. It takes whatever speaks
+// HTTP, also what another path has begun to read and put back.
+func (f *front) hand(c net.Conn) {
+	limits := f.engine.limits()
+	f.mu.Lock()
+	var h *host
+	if n := len(f.hosts); n > 0 && f.hosts[n-1].fits(limits, nil) {
+		h = f.hosts[n-1]
+	}
+	shut := f.shut
+	if h == nil && !shut {
+		h = newHost(f, *limits, nil)
+		if n := len(f.hosts); n > 0 {
+			f.engine.spawn(f.hosts[n-1].retire)
+		}
+		f.hosts = append(f.hosts, h)
+		f.engine.spawn(h.serve)
+	}
+	f.mu.Unlock()
+	if shut {
+		_ = c.Close()
+		return
+	}
+	h.in.give(c)
 }
 
 func (f *front) bound() bool {
@@ -123,7 +143,8 @@ func (f *front) bound() bool {
 func (f *front) state(l traffic.Listener) traffic.ListenerState {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := traffic.ListenerState{Name: l.Name, Addr: l.Addr}
+	in := f.door.Stats()
+	s := traffic.ListenerState{Name: l.Name, Addr: l.Addr, Open: in.Open, Most: in.Most, Waited: in.Waited, Dismissed: in.Dismissed}
 	if f.err != nil {
 		s.Error = f.err.Error()
 	}
@@ -136,7 +157,7 @@ func (f *front) state(l traffic.Listener) traffic.ListenerState {
 func (f *front) leave(ctx context.Context) {
 	f.yield()
 	pause(ctx, closeFirst)
-	_ = f.srv.Shutdown(ctx)
+	_ = f.finish(ctx)
 }
 
 // yield stops accepting. Connections that wait in the kernel are lost only if
@@ -146,13 +167,22 @@ func (f *front) yield() {
 	f.unbind()
 }
 
-// finish lets what is open end until ctx does, then cuts it.
+// finish ends idle connections and waits for the others until ctx ends, when
+// they are cut.
 func (f *front) finish(ctx context.Context) error {
-	err := f.srv.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(err, f.srv.Close())
+	f.mu.Lock()
+	f.shut = true // and is not bound again
+	hosts := f.hosts
+	f.mu.Unlock()
+	f.unbind()
+	errs := make(chan error, len(hosts))
+	for _, h := range hosts {
+		go func() { errs <- h.shutdown(ctx) }()
 	}
-	f.unbind() // bound but never served
+	var err error
+	for range hosts {
+		err = errors.Join(err, <-errs)
+	}
 	return err
 }
 
@@ -173,18 +203,5 @@ func (f *front) unbind() {
 	f.mu.Unlock()
 	if ln != nil {
 		_ = ln.Close()
-	}
-}
-
-// serverFor returns the HTTP server of one listener, with every bound set.
-func serverFor(h http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		Protocols:         frontProtocols(),
-		HTTP2:             frontHTTP2(),
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }

@@ -65,13 +65,13 @@ func (e *engine) metricsOfPlane(x *metrics.Text) {
 	}) {
 		x.Count([]metrics.Label{{Name: "listener", Value: r.listener}, {Name: "code", Value: r.code}}, all[r])
 	}
-	x.Begin(metrics.Family{Name: "slipway_listener_connections", Kind: metrics.Gauge, Help: "Open connections of callers, upgraded ones not among them."})
+	x.Begin(metrics.Family{Name: "slipway_listener_connections", Kind: metrics.Gauge, Help: "Open connections of callers."})
 	for _, l := range e.table.Load().spec.Listeners {
 		e.mu.Lock()
 		f := e.fronts[l.Addr]
 		e.mu.Unlock()
 		if f != nil {
-			x.Count([]metrics.Label{{Name: "listener", Value: l.Name}, {Name: "env", Value: l.Env}}, uint64(max(f.conns.Load(), 0)))
+			x.Count([]metrics.Label{{Name: "listener", Value: l.Name}, {Name: "env", Value: l.Env}}, uint64(f.door.Stats().Open))
 		}
 	}
 	x.Begin(metrics.Family{Name: "slipway_access_log_lines_total", Kind: metrics.Counter, Help: "Lines of the access log that were written."})
@@ -200,7 +200,10 @@ func (e *engine) metricsOfEndpoints(x *metrics.Text) {
 func (e *engine) publish(ctx context.Context, addr string) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", e.metrics)
-	srv := serverFor(mux, e.log)
+	srv := &http.Server{
+		Handler: mux, ReadHeaderTimeout: headTime, IdleTimeout: idleTime,
+		ErrorLog: slog.NewLogLogger(e.log.Handler(), slog.LevelDebug),
+	}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
 	tick := time.NewTicker(time.Second)

@@ -28,27 +28,28 @@ var errNoAnswer = errors.New("no answer in time")
 // judge sees the failure, and the stable release's counts are not touched by
 // callers that the split never gave it.
 type passage struct {
-	e       *engine
-	asked   asked
-	plain   bool // only plain routes are entered
-	l       *listener
-	route   *route
-	pool    *pool // chosen, on whose account the request is
-	who     caller
-	account string // the caller it is counted under
-	drawn   drawn
-	fault   *fault.Fault // that the request has to bear, or nil
-	ticket  ticket
-	began   time.Time
-	trace   trace.Context
-	tried   []*endpoint
-	last    *endpoint // asked now, or last
-	since   time.Time // it was asked
-	asks    int       // attempts begun
-	tries   []try     // those that failed, if somebody wants to see them
-	crossed bool      // the stable pool answers for the chosen one
-	first   failure   // of the chosen pool, when crossed
-	store   [maxAttempts]*endpoint
+	e        *engine
+	asked    asked
+	plain    bool // only plain routes are entered
+	l        *listener
+	route    *route
+	pool     *pool // chosen, on whose account the request is
+	who      caller
+	account  string // the caller it is counted under
+	drawn    drawn
+	fault    *fault.Fault // that the request has to bear, or nil
+	admitted bool         // counted in engine.carried
+	ticket   ticket
+	began    time.Time
+	trace    trace.Context
+	tried    []*endpoint
+	last     *endpoint // asked now, or last
+	since    time.Time // it was asked
+	asks     int       // attempts begun
+	tries    []try     // those that failed, if somebody wants to see them
+	crossed  bool      // the stable pool answers for the chosen one
+	first    failure   // of the chosen pool, when crossed
+	store    [maxAttempts]*endpoint
 }
 
 // drawn is how a request's release was chosen.
@@ -70,16 +71,21 @@ type failure struct {
 // edge says that a service of ours calls, through a port of its own.
 func (x *passage) edge() bool { return x.l.spec.Only != "" }
 
-// enter finds route, release and instance by the table in force and claims the
-// instance. The claim counts only if that table is still in force after it: so
-// once a change is acknowledged no request goes by the table before it. It
-// returns nil for both when the release is known but no instance is there.
+// enter counts the request in and finds its way; close counts it out.
 func (x *passage) enter(f *front, now time.Time) (*endpoint, *problem) {
 	x.began = now
-	p, why := x.find(f, now)
+	why := x.admit()
+	var p *endpoint
+	if why == nil {
+		p, why = x.find(f, now)
+	} else {
+		x.l = f.listener(x.e.table.Load())
+	}
 	switch {
 	case why == notPlain:
+		x.leave()
 	case why != nil:
+		x.leave()
 		x.begun()
 		x.refused(why)
 	case p != nil:
@@ -88,6 +94,10 @@ func (x *passage) enter(f *front, now time.Time) (*endpoint, *problem) {
 	return p, why
 }
 
+// find finds route, release and instance by the table in force and claims the
+// instance. The claim counts only if that table is still in force after it: so
+// once a change is acknowledged no request goes by the table before it. It
+// returns nil for both when the release is known but no instance is there.
 // begun makes the request a part of its caller's trace, or the first of its own.
 func (x *passage) begun() { x.trace = trace.Start(x.asked, x.e.table.Load().recording.traceShare) }
 
@@ -376,6 +386,7 @@ type ended struct {
 // close ends the account of the request.
 func (x *passage) close(n ended) {
 	own := n.why
+	x.leave()
 	if x.crossed && n.why.how != cancelled {
 		n.why = x.first
 	}

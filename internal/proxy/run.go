@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/slipway-cd/slipway/internal/proxy/door"
 	"github.com/slipway-cd/slipway/internal/proxy/handover"
 )
 
@@ -54,7 +55,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := os.MkdirAll(o.StateDir, 0o700); err != nil {
 		return fmt.Errorf("proxy: state folder: %w", err)
 	}
-	e := newEngine(o, rand.Text())
+	files, err := door.Files()
+	if err != nil {
+		return fmt.Errorf("proxy: %w", err)
+	}
+	e := newEngine(o, rand.Text(), files)
 	before, err := handover.Inherit()
 	if err != nil {
 		return fmt.Errorf("proxy: %w", err)

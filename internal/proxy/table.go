@@ -20,6 +20,7 @@ type table struct {
 	listeners map[string]*listener // by address
 	endpoints map[endpointKey]*endpoint
 	recording recording
+	limits    delivery.PlaneLimits // no field is zero
 }
 
 type endpointKey struct{ id, addr string }
@@ -55,6 +56,7 @@ type pool struct {
 type builder struct {
 	endpoint func(spec traffic.Endpoint, p *traffic.Pool) *endpoint
 	series   func(route *traffic.Route, pool *traffic.Pool, caller string) *series
+	files    int // that may be open
 }
 
 const defaultTimeout = 60 * time.Second
@@ -72,6 +74,7 @@ func compile(spec traffic.Table, old *table, b builder) (*table, error) {
 		listeners: make(map[string]*listener, len(spec.Listeners)),
 		endpoints: map[endpointKey]*endpoint{},
 		recording: recordingOf(spec.Plane),
+		limits:    limitsOf(spec.Plane.Limits, b.files),
 	}
 	callers := map[string][]string{}
 	for _, l := range spec.Listeners {

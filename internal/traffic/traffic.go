@@ -162,11 +162,24 @@ type Upgrade struct {
 // process has taken: whoever asks again asks that one.
 const CodeHandedOver = "handed_over"
 
-// ListenerState says whether a listener could be bound.
+// ListenerState says whether a listener could be bound, and how full it is.
 type ListenerState struct {
-	Name  string `json:"name"`
-	Addr  string `json:"addr"`
-	Error string `json:"error,omitempty"`
+	Name      string    `json:"name"`
+	Addr      string    `json:"addr"`
+	Error     string    `json:"error,omitempty"`
+	Open      int       `json:"open"`                // connections
+	Most      int       `json:"most"`                // of them, that may be open
+	Waited    uint64    `json:"waited,omitempty"`    // connections that had to wait for others to close
+	Dismissed uint64    `json:"dismissed,omitempty"` // idle connections that were closed to make room
+	TLS       *TLSState `json:"tls,omitempty"`
+}
+
+// TLSState is what a listener proves with who it is.
+type TLSState struct {
+	Names    []string  `json:"names"`              // that it has a certificate for
+	NotAfter time.Time `json:"not_after,omitzero"` // of the certificate that ends first
+	Waiting  string    `json:"waiting,omitempty"`  // for what, while it cannot serve some name
+	Error    string    `json:"error,omitempty"`    // why the newest certificate is not in use, or cannot be had
 }
 
 // Frame is one push of counts: every block that changed since the last frame.

@@ -1,0 +1,154 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/proxy/door"
+)
+
+// host is net/http at work for a front, under one set of limits. Other limits
+// need another one; connections stay with the one they came to.
+type host struct {
+	front   *front
+	limits  delivery.PlaneLimits
+	tls     *tls.Config // nil without TLS
+	srv     *http.Server
+	in      *inlet
+	leaving atomic.Bool
+}
+
+func newHost(f *front, l delivery.PlaneLimits, secure *tls.Config) *host {
+	h := &host{front: f, limits: l, tls: secure, in: &inlet{addr: f.addr, conns: make(chan net.Conn), closed: make(chan struct{})}}
+	h.srv = &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: l.HeadTime, // and of a TLS handshake
+		IdleTimeout:       l.Idle,
+		MaxHeaderBytes:    l.HeadBytes,
+		TLSConfig:         secure,
+		Protocols:         frontProtocols(),
+		HTTP2:             frontHTTP2(),
+		ConnState:         connState,
+		ErrorLog:          slog.NewLogLogger(f.engine.log.Handler(), slog.LevelDebug),
+	}
+	return h
+}
+
+// fits says whether the host serves as l and secure ask.
+func (h *host) fits(l *delivery.PlaneLimits, secure *tls.Config) bool {
+	return h.limits.HeadBytes == l.HeadBytes && h.limits.HeadTime == l.HeadTime && h.limits.Idle == l.Idle && h.tls == secure
+}
+
+// serve takes connections until the host is shut down.
+func (h *host) serve(context.Context) {
+	var err error
+	if h.tls != nil {
+		err = h.srv.ServeTLS(h.in, "", "")
+	} else {
+		err = h.srv.Serve(h.in)
+	}
+	_ = h.in.Close()
+	if !errors.Is(err, http.ErrServerClosed) {
+		h.front.engine.log.Error("connections cannot be served", slog.String("addr", h.front.addr), slog.Any("error", err))
+	}
+}
+
+// ServeHTTP carries one request.
+func (h *host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h.leaving.Load() {
+		w.Header().Set("Connection", "close")
+	}
+	h.front.ServeHTTP(w, r)
+}
+
+// retire drains a host that a newer one has taken over from.
+func (h *host) retire(ctx context.Context) {
+	h.leaving.Store(true)
+	pause(ctx, closeFirst)
+	_ = h.shutdown(ctx)
+	f := h.front
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hosts = slices.DeleteFunc(slices.Clone(f.hosts), func(o *host) bool { return o == h })
+}
+
+// shutdown ends idle connections and waits for the others until ctx ends, when
+// they are cut.
+func (h *host) shutdown(ctx context.Context) error {
+	_ = h.in.Close() // it may not have begun to serve
+	err := h.srv.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, h.srv.Close())
+	}
+	return err
+}
+
+// connState tells a guest when it has a request. net/http calls it for HTTP/2
+// too, when the first stream opens and when the last one is done.
+func connState(c net.Conn, s http.ConnState) {
+	if secure, ok := c.(*tls.Conn); ok {
+		c = secure.NetConn()
+	}
+	g, ok := c.(*door.Guest)
+	if !ok {
+		return
+	}
+	switch s {
+	case http.StateActive:
+		if !g.Enter() {
+			_ = g.Close()
+		}
+	case http.StateIdle:
+		g.Leave()
+	case http.StateNew, http.StateHijacked, http.StateClosed:
+	}
+}
+
+// inlet is the listener of a host: connections are accepted elsewhere and given to it.
+type inlet struct {
+	addr   string
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+// give hands a connection over, or closes it if the host has ended.
+func (i *inlet) give(c net.Conn) {
+	select {
+	case i.conns <- c:
+	case <-i.closed:
+		_ = c.Close()
+	}
+}
+
+// Accept is net.Listener's.
+func (i *inlet) Accept() (net.Conn, error) {
+	select {
+	case c := <-i.conns:
+		return c, nil
+	case <-i.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close is net.Listener's.
+func (i *inlet) Close() error {
+	i.once.Do(func() { close(i.closed) })
+	return nil
+}
+
+// Addr is net.Listener's.
+func (i *inlet) Addr() net.Addr { return inletAddr(i.addr) }
+
+type inletAddr string
+
+func (inletAddr) Network() string  { return "tcp" }
+func (a inletAddr) String() string { return string(a) }
