@@ -87,16 +87,24 @@ func (e *Exporter) Sent() uint64 { return e.sent.Load() }
 func (e *Exporter) Dropped() uint64 { return e.dropped.Load() }
 
 // Run sends what is added until ctx ends, and then what is left, for two
-// seconds at most.
+// seconds at most. A call under way at the end is not cut off: the collector may
+// have taken it, and would get it twice.
 func (e *Exporter) Run(ctx context.Context) {
 	defer e.client.CloseIdleConnections()
+	calls, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	end := time.AfterFunc(lastCalls, cut)
+	defer end.Stop()
+	end.Stop()
+	defer context.AfterFunc(ctx, func() { end.Reset(lastCalls) })()
+
 	batch := make([]*Span, 0, maxBatch)
 	due := time.NewTimer(linger)
 	due.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			e.last(ctx, batch)
+			e.last(calls, batch)
 			return
 		case s := <-e.queue:
 			if len(batch) == 0 {
@@ -108,18 +116,14 @@ func (e *Exporter) Run(ctx context.Context) {
 		case <-due.C:
 		}
 		due.Stop()
-		if !e.send(ctx, batch) {
-			continue // ctx ended, and the end has its own time for it
-		}
+		e.send(calls, batch)
 		clear(batch)
 		batch = batch[:0]
 	}
 }
 
 // last sends what is left.
-func (e *Exporter) last(ctx context.Context, batch []*Span) {
-	grace, stop := context.WithTimeout(context.WithoutCancel(ctx), lastCalls)
-	defer stop()
+func (e *Exporter) last(calls context.Context, batch []*Span) {
 	for {
 		for len(batch) < maxBatch && len(e.queue) > 0 {
 			batch = append(batch, <-e.queue)
@@ -127,35 +131,29 @@ func (e *Exporter) last(ctx context.Context, batch []*Span) {
 		if len(batch) == 0 {
 			return
 		}
-		if !e.send(grace, batch) {
-			e.dropped.Add(uint64(len(batch) + len(e.queue)))
-			return
-		}
+		e.send(calls, batch)
 		batch = batch[:0]
 	}
 }
 
-// send calls until the collector takes the batch or refuses it for good, and
-// says whether the batch is done with. A batch that only ctx cut short is not.
-func (e *Exporter) send(ctx context.Context, batch []*Span) bool {
+// send calls until the collector takes the batch, refuses it for good, or is
+// given up, as it is when ctx ends.
+func (e *Exporter) send(ctx context.Context, batch []*Span) {
 	body := request(nil, e.version, batch)
 	wait, began := firstWait, time.Now()
 	for {
 		to := e.to.Load()
 		if to == nil {
-			return true // turned off meanwhile
+			return // turned off meanwhile
 		}
 		after, err := e.call(ctx, *to, body, len(batch))
 		if err == nil {
-			return true
+			return
 		}
-		if ctx.Err() != nil {
-			return false
-		}
-		if after == never || time.Since(began) > giveUp {
+		if after == never || time.Since(began) > giveUp || ctx.Err() != nil {
 			e.dropped.Add(uint64(len(batch)))
 			e.complain(err)
-			return true
+			return
 		}
 		pause(ctx, max(wait, after))
 		wait = min(2*wait, maxWait)

@@ -200,8 +200,8 @@ func TestSpansArriveInBatches(t *testing.T) {
 	add(e, 10) // nobody listens: no loss, no span
 	e.To(c.base())
 	add(e, maxBatch+3)
-	await(t, "the full batch and the rest", func() bool { n, _ := c.seen(t); return n == maxBatch+3 })
-	if _, calls := c.seen(t); calls != 2 || e.Sent() != maxBatch+3 || e.Dropped() != 0 {
+	await(t, "the full batch and the rest", func() bool { return e.Sent() == maxBatch+3 })
+	if n, calls := c.seen(t); n != maxBatch+3 || calls != 2 || e.Dropped() != 0 {
 		t.Errorf("%d calls, %d sent, %d dropped", calls, e.Sent(), e.Dropped())
 	}
 	e.To("")
@@ -267,6 +267,26 @@ func TestDeadCollector(t *testing.T) {
 	}
 }
 
+// A call that is under way when the end comes is waited for, and its spans are
+// sent once.
+func TestTheEndWaitsForTheCall(t *testing.T) {
+	c, e := newCollector(t), New("v1", quiet)
+	called, let := make(chan struct{}), make(chan struct{})
+	c.answer = func(int) int { close(called); <-let; return http.StatusOK }
+	e.To(c.base())
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); e.Run(ctx) }()
+	add(e, 3)
+	<-called
+	stop()
+	close(let)
+	<-done
+	if n, calls := c.seen(t); n != 3 || calls != 1 || e.Sent() != 3 || e.Dropped() != 0 {
+		t.Errorf("%d spans arrived in %d calls, %d sent, %d dropped", n, calls, e.Sent(), e.Dropped())
+	}
+}
+
 // The waits between calls, in a bubble: Retry-After when it is longer, and a
 // batch is given up after half a minute.
 func TestBackoff(t *testing.T) {
@@ -284,7 +304,7 @@ func TestBackoff(t *testing.T) {
 				return &http.Response{StatusCode: 503, Header: http.Header{"Retry-After": {after}}, Body: io.NopCloser(bytes.NewReader(nil))}, nil
 			})}
 			e.To("http://collector")
-			if !e.send(t.Context(), shown()) || e.Dropped() != 3 {
+			if e.send(t.Context(), shown()); e.Dropped() != 3 {
 				t.Errorf("%d dropped, want 3", e.Dropped())
 			}
 			if fmt.Sprint(at) != fmt.Sprint(want) {
