@@ -31,7 +31,8 @@ func Proxy(ctx context.Context, o cli.ProxyOptions) error {
 	}
 	options := proxy.Options{
 		Socket: socket, StateDir: files.proxy(), Log: slog.New(slog.NewJSONHandler(out, nil)), Version: Version,
-		Args: os.Args[1:], // a successor is run as this process was
+		Args:      os.Args[1:], // a successor is run as this process was
+		AccessLog: o.AccessLog, Metrics: o.Metrics,
 	}
 	if !handover.Inherited() { // else the lock comes with the place
 		held, err := lock(files.lock("proxy"))

@@ -33,16 +33,20 @@ func (s *session) server() *cobra.Command {
 }
 
 func (s *session) proxy() *cobra.Command {
-	return &cobra.Command{
+	o := ProxyOptions{Log: s.Stderr}
+	cmd := &cobra.Command{
 		Use: "proxy", Short: "Run the data plane in the foreground", Hidden: true, Args: none,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			folder, err := s.folder()
-			if err != nil {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.State, err = s.folder(); err != nil {
 				return err
 			}
-			return s.Roof.Proxy(cmd.Context(), ProxyOptions{State: folder, Log: s.Stderr})
+			return s.Roof.Proxy(cmd.Context(), o)
 		},
 	}
+	f := cmd.Flags()
+	f.StringVar(&o.AccessLog, "access-log", "", "file of the access log, when slipway.yaml asks for one (default access.log in the data plane's folder)")
+	f.StringVar(&o.Metrics, "metrics", "", "host:port at which GET /metrics answers, for Prometheus; the control socket always does")
+	return cmd
 }
 
 func (s *session) shim() *cobra.Command {

@@ -32,8 +32,10 @@ type ServerOptions struct {
 
 // ProxyOptions is how the data plane is run in the foreground.
 type ProxyOptions struct {
-	State string
-	Log   io.Writer
+	State     string
+	Log       io.Writer
+	AccessLog string // file; "" is one in State
+	Metrics   string // host:port; "" is nowhere
 }
 
 // UpOptions is how both processes are started in the background.
