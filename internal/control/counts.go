@@ -177,7 +177,7 @@ func (c *counts) exposure(route string, release delivery.ReleaseID, first, last 
 	return e
 }
 
-func failedOf(b traffic.Block) uint64 { return b.Server + b.Connect + b.Timeout + b.Broken }
+func failedOf(b traffic.Block) uint64 { return b.Server + b.Connect + b.Timeout + b.Broken + b.Shed }
 
 func (c *counts) samples(want func(traffic.Sample) bool) []traffic.Sample {
 	c.mu.Lock()

@@ -28,8 +28,8 @@ func (p *endpoint) watch(ctx context.Context) {
 		c := probe.WithDefaults(*p.check.Load())
 		if err := probe.Ask(ctx, probe.Target{Addr: p.addr, Protocol: p.protocol, Check: c}); err == nil {
 			good, bad = good+1, 0
-			if good >= c.Rise && !p.up.Swap(true) {
-				p.log.Info("endpoint passes its check again")
+			if good >= c.Rise && !p.up.Load() {
+				p.rose()
 			}
 		} else if ctx.Err() == nil {
 			good, bad = 0, bad+1
@@ -42,11 +42,20 @@ func (p *endpoint) watch(ctx context.Context) {
 	}
 }
 
+// rose takes the endpoint back in; it is as good as new.
+func (p *endpoint) rose() {
+	p.fresh.Store(time.Now().UnixNano())
+	p.up.Store(true)
+	p.stir()
+	p.log.Info("endpoint passes its check again")
+}
+
 func (p *endpoint) fell(why error) {
 	p.mu.Lock()
 	p.why = "check failed: " + why.Error()
 	p.mu.Unlock()
 	if p.up.Swap(false) {
+		p.stir()
 		p.log.Warn("endpoint fails its check", slog.Any("why", why))
 	}
 }

@@ -11,6 +11,7 @@ const (
 	late                     // no answer in time
 	broken                   // the instance cut its answer off
 	cancelled                // the caller went away
+	shed                     // no instance had room in time
 )
 
 // class is the counter that a request falls into once it has ended.
@@ -24,10 +25,11 @@ const (
 	classTimeout
 	classBroken
 	classCancelled
+	classShed
 )
 
 // classes are the names of classes, as traffic.Block calls them.
-var classes = [...]string{"ok", "client", "server", "connect", "timeout", "broken", "cancelled"}
+var classes = [...]string{"ok", "client", "server", "connect", "timeout", "broken", "cancelled", "shed"}
 
 func (c class) String() string { return classes[c] }
 
@@ -41,6 +43,8 @@ func classOf(how outcome, status int) class {
 		return classBroken
 	case cancelled:
 		return classCancelled
+	case shed:
+		return classShed
 	case finished:
 	}
 	switch {
@@ -54,7 +58,12 @@ func classOf(how outcome, status int) class {
 
 // bad says whether the class counts against the release.
 func (c class) bad() bool {
-	return c == classServer || c == classConnect || c == classTimeout || c == classBroken
+	switch c {
+	case classServer, classConnect, classTimeout, classBroken, classShed:
+		return true
+	case classOK, classClient, classCancelled:
+	}
+	return false
 }
 
 // of returns the counter of the class.
@@ -72,6 +81,8 @@ func (c class) of(b *traffic.Block) *uint64 {
 		return &b.Broken
 	case classCancelled:
 		return &b.Cancelled
+	case classShed:
+		return &b.Shed
 	case classOK:
 	}
 	return &b.OK

@@ -157,24 +157,28 @@ func (c *copied) series() *series {
 }
 
 // find claims an instance by the table in force, as passage.enter does, or
-// returns nil when the release has none any more.
-func (c *copied) find(now time.Time) (p *endpoint, gen int64) {
+// returns nil when the release has none any more. Where requests wait for one, or
+// would have to, a copy gives way, and full is true.
+func (c *copied) find(now time.Time) (p *endpoint, gen int64, full bool) {
 	for {
 		t := c.e.table.Load()
 		r := t.routes[c.route]
 		if r == nil || r.pool(c.to.Release) == nil {
-			return nil, 0
+			return nil, 0, false
 		}
 		pool := r.pool(c.to.Release)
-		if p = pool.pick(now, nil); p == nil {
-			p = pool.pickAny(nil)
+		if pool.queue != nil && pool.queue.Waiting() > 0 {
+			return nil, r.spec.Gen, true
+		}
+		if p, full = pool.pick(now, nil); p == nil && !full {
+			p, full = pool.pickAny(now, nil)
 		}
 		if p == nil {
-			return nil, 0
+			return nil, r.spec.Gen, full
 		}
-		if p.claim() {
+		if p.claim(pool.most) {
 			if c.e.table.Load() == t {
-				return p, r.spec.Gen
+				return p, r.spec.Gen, false
 			}
 			p.unclaim()
 		}
@@ -184,7 +188,10 @@ func (c *copied) find(now time.Time) (p *endpoint, gen int64) {
 // send carries the copy and counts how it ends.
 func (c *copied) send(ctx context.Context, body []byte) {
 	began := time.Now()
-	p, gen := c.find(began)
+	p, gen, full := c.find(began)
+	if full {
+		c.series().dropped(began, gen)
+	}
 	if p == nil {
 		return
 	}

@@ -51,30 +51,22 @@ func (x *exchange) bear(p *endpoint) (_ *endpoint, on bool) {
 		x.reset()
 		panic(http.ErrAbortHandler)
 	}
-	if p = x.rejoin(now); p != nil {
-		x.takes(p, now)
-	}
-	return p, true
+	return x.rejoin()
 }
 
 // rejoin claims an instance by the table now in force, which a delayed request
 // did not hold while it waited.
-func (x *passage) rejoin(now time.Time) *endpoint {
-	for {
-		x.tried, x.crossed = x.store[:0], false
-		t := x.e.table.Load()
-		route := t.routes[x.route.spec.Name]
-		if route == nil {
-			return nil
-		}
-		p := x.next(route, now, failure{})
-		if x.e.table.Load() == t {
-			return p
-		}
-		if p != nil {
-			p.unclaim()
-		}
+func (x *exchange) rejoin() (_ *endpoint, on bool) {
+	x.tried, x.crossed = x.store[:0], false
+	p, err := x.seat(x.r.Context(), failure{})
+	if err != nil {
+		x.shed(err).write(x.w)
+		return nil, false
 	}
+	if p != nil {
+		x.takes(p, time.Now())
+	}
+	return p, true
 }
 
 // bend returns an answer's body as the fault passes it on, each piece at once.

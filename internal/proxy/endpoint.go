@@ -11,17 +11,14 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/proxy/limit"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
-// Bounds of one upstream connection and of passive ejection.
+// Bounds of one upstream connection.
 const (
-	dialTimeout    = time.Second
-	idleUpstream   = 4 * time.Second // below 5 s, the shortest keep-alive of common servers: they must not close under a request
-	ejectAfter     = 5               // failures in a row
-	ejectFirst     = time.Second
-	ejectLongest   = 30 * time.Second
-	ejectForgotten = time.Minute // without ejection the next one is short again
+	dialTimeout  = time.Second
+	idleUpstream = 4 * time.Second // below 5 s, the shortest keep-alive of common servers: they must not close under a request
 )
 
 // retired is the bit of endpoint.load that says: no new claims.
@@ -41,10 +38,12 @@ type endpoint struct {
 	load     atomic.Int64 // requests in flight, and the retired bit
 	gone     chan struct{}
 	check    atomic.Pointer[traffic.Check]
-	drain    atomic.Int64 // traffic.Pool.Drain
-	up       atomic.Bool  // passes its check
-	ejected  atomic.Int64 // until this Unix nanosecond
-	failures atomic.Int32 // in a row
+	drain    atomic.Int64                // traffic.Pool.Drain
+	up       atomic.Bool                 // passes its check
+	ejected  atomic.Int64                // until this Unix nanosecond
+	failures atomic.Int32                // in a row
+	fresh    atomic.Int64                // came, or came back, at this Unix nanosecond
+	queue    atomic.Pointer[limit.Queue] // of requests that wait for a slot here or at its fellows; nil while nothing is bounded
 	log      *slog.Logger
 	streams  streamSet
 
@@ -64,6 +63,7 @@ func newEndpoint(spec traffic.Endpoint, release delivery.ReleaseID, protocol del
 		log:   log.With(slog.String("endpoint", spec.ID), slog.String("addr", spec.Addr)),
 	}
 	p.up.Store(true)
+	p.fresh.Store(time.Now().UnixNano())
 	p.client = &http.Transport{
 		DialContext:            p.dial,
 		MaxIdleConnsPerHost:    1024,
@@ -118,11 +118,12 @@ func (t *tracked) Close() error {
 	return t.Conn.Close()
 }
 
-// claim counts one request in, or says no because the endpoint has left.
-func (p *endpoint) claim() bool {
+// claim counts one request in, or says no because the endpoint has left or has
+// most requests already; 0 is any number.
+func (p *endpoint) claim(most int) bool {
 	for {
 		n := p.load.Load()
-		if n&retired != 0 {
+		if n&retired != 0 || most > 0 && n >= int64(most) {
 			return false
 		}
 		if p.load.CompareAndSwap(n, n+1) {
@@ -131,8 +132,24 @@ func (p *endpoint) claim() bool {
 	}
 }
 
-// unclaim counts one request out.
-func (p *endpoint) unclaim() { p.load.Add(-1) }
+// unclaim counts one request out and lets the next one that waits look.
+func (p *endpoint) unclaim() {
+	p.load.Add(-1)
+	if q := p.queue.Load(); q != nil {
+		q.Freed()
+	}
+}
+
+// stir lets those that wait look again: the endpoint takes requests now, or
+// takes none any more.
+func (p *endpoint) stir() {
+	if q := p.queue.Load(); q != nil {
+		q.Stir()
+	}
+}
+
+// left says that the endpoint refuses claims for good.
+func (p *endpoint) left() bool { return p.load.Load()&retired != 0 }
 
 func (p *endpoint) inFlight() int { return int(p.load.Load() &^ retired) }
 
@@ -186,48 +203,4 @@ func (p *endpoint) state(now time.Time) traffic.EndpointState {
 		p.mu.Unlock()
 	}
 	return s
-}
-
-// answered ends a row of failures.
-func (p *endpoint) answered() {
-	if p.failures.Load() != 0 {
-		p.failures.Store(0)
-	}
-}
-
-// failed counts a connect failure or a broken answer. The fifth in a row ejects
-// the endpoint from among its fellows for a second, doubling up to 30 s, but
-// never more than half of them (rounded up) and never the last healthy one:
-// only the active check takes that out.
-func (p *endpoint) failed(why error, fellows []*endpoint, turn *sync.Mutex) {
-	if p.failures.Add(1) < ejectAfter {
-		return
-	}
-	turn.Lock()
-	defer turn.Unlock()
-	now := time.Now()
-	healthy, out := 0, 0
-	for _, f := range fellows {
-		switch {
-		case f != p && f.healthy(now):
-			healthy++
-		case f != p && f.ejected.Load() > now.UnixNano():
-			out++
-		}
-	}
-	if healthy == 0 || out+1 > (len(fellows)+1)/2 || p.ejected.Load() > now.UnixNano() {
-		return
-	}
-	p.mu.Lock()
-	if last := p.ejected.Load(); p.wait == 0 || now.UnixNano()-last > int64(ejectForgotten) {
-		p.wait = ejectFirst
-	} else {
-		p.wait = min(2*p.wait, ejectLongest)
-	}
-	wait := p.wait
-	p.why = "ejected after " + why.Error()
-	p.mu.Unlock()
-	p.failures.Store(0)
-	p.ejected.Store(now.Add(wait).UnixNano())
-	p.log.Warn("endpoint ejected", slog.Duration("for", wait), slog.Any("why", why))
 }

@@ -195,6 +195,7 @@ func (e *engine) install(t *table, fresh []*front) {
 			for _, ep := range p.endpoints {
 				ep.check.Store(&p.spec.Check)
 				ep.drain.Store(int64(p.spec.Drain))
+				ep.queue.Store(p.queue)
 			}
 		}
 	}
@@ -223,6 +224,7 @@ func (e *engine) install(t *table, fresh []*front) {
 		gone = append(gone, f)
 	}
 	e.mu.Unlock()
+	moveOn(old, t)
 	for name, r := range t.routes {
 		if before := old.routes[name]; before != nil && !sameSplit(before.spec, r.spec) {
 			e.counts.splitChanged(name, now)

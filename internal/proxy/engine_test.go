@@ -38,7 +38,7 @@ func TestCase59_ClaimAgainstRetire(t *testing.T) {
 			all.Go(func() {
 				for range 200 {
 					sure := gone.Load() // retire had returned before the claim began
-					if !p.claim() {
+					if !p.claim(0) {
 						return
 					}
 					if sure {
@@ -77,7 +77,7 @@ func TestEjection(t *testing.T) {
 		eps := []*endpoint{endpointOf("a"), endpointOf("b"), endpointOf("c")}
 		fail := func(p *endpoint, n int) {
 			for range n {
-				p.failed(errors.New("refused"), eps, &turn)
+				p.failed(errors.New("refused"), eps, ejectionOf(delivery.Ejection{}), &turn)
 			}
 		}
 		healthy := func() (out string) {
@@ -151,7 +151,7 @@ func TestCase57_BucketsAreMonotone(t *testing.T) {
 			spec := traffic.Route{Salt: salt, Pools: []traffic.Pool{
 				{Release: "new", Weight: delivery.Weight(w)}, {Release: "old", Weight: delivery.Full - delivery.Weight(w)},
 			}}
-			p := new(table).route(&spec, nil, builder{}).choose(b)
+			p := new(table).compileRoute(&spec, nil, builder{}).choose(b)
 			if p == nil {
 				t.Fatalf("bucket %d has no pool at weight %d", b, w)
 			}
@@ -394,12 +394,12 @@ func TestBlockSumsHold(t *testing.T) {
 			if rapid.Bool().Draw(t, "answered") {
 				open[i].answered(time.Duration(rapid.IntRange(0, int(time.Hour)).Draw(t, "took")))
 			}
-			open[i].end(outcome(rapid.IntRange(0, int(cancelled)).Draw(t, "how")), rapid.IntRange(100, 599).Draw(t, "status"), 1, 1)
+			open[i].end(outcome(rapid.IntRange(0, int(shed)).Draw(t, "how")), rapid.IntRange(100, 599).Draw(t, "status"), 1, 1)
 			open = slices.Delete(open, i, i+1)
 		}
 		blocks, _, _ := c.collect(0, 0)
 		b := blocks[0]
-		if sum := b.OK + b.Client + b.Server + b.Connect + b.Timeout + b.Broken + b.Cancelled; sum+b.Unfinished != b.Requests || b.Unfinished != uint64(len(open)) {
+		if sum := b.OK + b.Client + b.Server + b.Connect + b.Timeout + b.Broken + b.Cancelled + b.Shed; sum+b.Unfinished != b.Requests || b.Unfinished != uint64(len(open)) {
 			t.Fatalf("%d ended and %d unfinished of %d", sum, b.Unfinished, b.Requests)
 		}
 		var binned uint64

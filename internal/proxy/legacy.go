@@ -114,6 +114,7 @@ func sum(a, b traffic.Block) traffic.Block {
 	a.Timeout += b.Timeout
 	a.Broken += b.Broken
 	a.Cancelled += b.Cancelled
+	a.Shed += b.Shed
 	a.Retries += b.Retries
 	a.Units += b.Units
 	a.UnitsBad += b.UnitsBad

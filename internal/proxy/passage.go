@@ -1,22 +1,23 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/proxy/fault"
+	"github.com/slipway-cd/slipway/internal/proxy/limit"
 	"github.com/slipway-cd/slipway/internal/proxy/match"
 	"github.com/slipway-cd/slipway/internal/proxy/trace"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
-// maxAttempts is how often a request is tried when its route does not say.
-const maxAttempts = 3
-
-var errNoAnswer = errors.New("no answer in time")
+var (
+	errNoAnswer = errors.New("no answer in time")
+	errPerTry   = errors.New("no answer") // of one attempt, in the time of one
+)
 
 // passage is one request's way through the data plane, whichever path carries it.
 //
@@ -49,7 +50,13 @@ type passage struct {
 	tries    []try     // those that failed, if somebody wants to see them
 	crossed  bool      // the stable pool answers for the chosen one
 	first    failure   // of the chosen pool, when crossed
-	store    [maxAttempts]*endpoint
+	store    [defaultAttempts]*endpoint
+
+	arrived time.Time     // or was let go, if it was held
+	until   time.Time     // a request that is held is held so long
+	paid    *limit.Rates  // that it has the leave of
+	waited  time.Duration // for slots
+	turn    bool          // to look for a slot
 }
 
 // drawn is how a request's release was chosen.
@@ -71,33 +78,33 @@ type failure struct {
 // edge says that a service of ours calls, through a port of its own.
 func (x *passage) edge() bool { return x.l.spec.Only != "" }
 
-// enter counts the request in and finds its way; close counts it out.
-func (x *passage) enter(f *front, now time.Time) (*endpoint, *problem) {
-	x.began = now
+// enter counts the request in and finds its way; close counts it out. It waits
+// where the route asks for that, until ctx ends.
+func (x *passage) enter(ctx context.Context, f *front, now time.Time) (*endpoint, *problem) {
+	x.began, x.arrived = now, now
 	why := x.admit()
 	var p *endpoint
 	if why == nil {
-		p, why = x.find(f, now)
+		p, why = x.find(ctx, f)
 	} else {
 		x.l = f.listener(x.e.table.Load())
 	}
 	switch {
 	case why == notPlain:
 		x.leave()
+	case why != nil && x.ticket.s != nil: // its account is closed already
 	case why != nil:
 		x.leave()
 		x.begun()
 		x.refused(why)
+	case p != nil && x.waited == 0:
+		x.takes(p, x.arrived)
 	case p != nil:
-		x.takes(p, now)
+		x.takes(p, time.Now())
 	}
 	return p, why
 }
 
-// find finds route, release and instance by the table in force and claims the
-// instance. The claim counts only if that table is still in force after it: so
-// once a change is acknowledged no request goes by the table before it. It
-// returns nil for both when the release is known but no instance is there.
 // begun makes the request a part of its caller's trace, or the first of its own.
 func (x *passage) begun() { x.trace = trace.Start(x.asked, x.e.table.Load().recording.traceShare) }
 
@@ -107,9 +114,13 @@ func (x *passage) takes(p *endpoint, now time.Time) {
 	x.asks++
 }
 
-func (x *passage) find(f *front, now time.Time) (*endpoint, *problem) {
+// find finds route, release and instance by the table in force and claims the
+// instance. The claim counts only if that table is still in force after it: so
+// once a change is acknowledged no request goes by the table before it. It
+// returns nil for both when the release is known but no instance is there.
+func (x *passage) find(ctx context.Context, f *front) (*endpoint, *problem) {
 	for {
-		x.tried, x.crossed, x.pool = x.store[:0], false, nil
+		x.tried, x.crossed, x.turn, x.pool = x.store[:0], false, false, nil
 		t := x.e.table.Load()
 		x.l = f.listener(t)
 		x.route = x.l.match(x.asked)
@@ -120,10 +131,25 @@ func (x *passage) find(f *front, now time.Time) (*endpoint, *problem) {
 			return nil, notPlain
 		}
 		x.who = callerOf(x.asked, x.edge(), x.route.spec.Sticky)
-		if why := x.choose(t, now); why != nil {
+		if why := x.pays(); why != nil {
 			return nil, why
 		}
-		p := x.next(x.route, now, failure{})
+		if why := x.choose(t, x.arrived); why != nil {
+			return nil, why
+		}
+		if x.pool == nil || x.route.spec.Paused && x.drawn != byPreview {
+			if why := x.held(ctx, t); why != nil {
+				return nil, why
+			}
+			continue
+		}
+		p, wants := x.next(x.route, x.arrived, failure{})
+		if wants != nil {
+			if p, why, again := x.queued(ctx); !again {
+				return p, why
+			}
+			continue
+		}
 		if x.e.table.Load() == t {
 			return p, nil
 		}
@@ -145,7 +171,8 @@ func (x *passage) notRouted() *problem {
 }
 
 // choose picks the release: what a preview header asks for, the caller's
-// cohort, a target that matches, or else where the split puts the sticky key.
+// cohort, a target that matches, or else where the split puts the sticky key,
+// which is nowhere while no release has weight.
 func (x *passage) choose(t *table, now time.Time) *problem {
 	x.drawn, x.account = bySplit, x.l.spec.Caller
 	if header, there := x.asked.Value(previewHeader, 0); there && header != "" {
@@ -167,9 +194,6 @@ func (x *passage) choose(t *table, now time.Time) *problem {
 		return nil
 	}
 	x.pool = x.route.choose(bucket(x.route.spec.Salt, x.who.key))
-	if x.pool == nil {
-		return &problem{Status: http.StatusServiceUnavailable, Code: "no_release", Detail: "no release of " + x.route.spec.Name + " takes traffic yet"}
-	}
 	return nil
 }
 
@@ -224,66 +248,27 @@ func (x *passage) onwardFrom(p *pool) string {
 	return ""
 }
 
-// begin counts the request in.
-func (x *passage) begin(now time.Time) {
+// arrive counts the request in, once.
+func (x *passage) arrive() {
+	if x.ticket.s != nil {
+		return
+	}
+	if !x.plain {
+		x.strike(x.arrived)
+	}
 	x.begun()
 	s := x.pool.series[x.account]
 	if s == nil { // an edge that has left the table
 		s = x.e.counts.of(x.route.spec, x.pool.spec, x.account)
 	}
-	x.ticket = s.begin(now, x.route.spec.Gen, x.who)
+	x.ticket = s.begin(x.arrived, x.route.spec.Gen, x.who)
+	x.route.budget.Asked(x.arrived)
 }
 
 // remembers says whether the caller is to be given its key as a cookie: while it
 // decides about a release, or about a fault.
 func (x *passage) remembers() bool {
 	return x.who.keep && !x.edge() && (x.route.split || x.e.faults.On(x.route.spec.Name))
-}
-
-// next claims an instance for the next attempt, or returns nil when there is
-// none: another healthy one of the chosen release; for a candidate that the
-// split gave the request, one of the stable release; and as a last resort,
-// before any attempt was made, an unhealthy one of the chosen release.
-func (x *passage) next(route *route, now time.Time, last failure) *endpoint {
-	if len(x.tried) >= maxAttempts {
-		return nil
-	}
-	chosen, stable := route.pool(x.pool.spec.Release), route.stable()
-	if !x.crossed && chosen != nil {
-		if p := x.claim(chosen.pick, now); p != nil {
-			return p
-		}
-	}
-	if stable != nil && stable != chosen && x.drawn != byPreview {
-		if p := x.claim(stable.pick, now); p != nil {
-			if !x.crossed {
-				x.crossed, x.first = true, last
-				if last.err == nil {
-					x.first = failure{unreached, errors.New("no healthy instance of " + string(x.pool.spec.Release))}
-				}
-			}
-			return p
-		}
-	}
-	if len(x.tried) == 0 && chosen != nil {
-		return x.claim(func(_ time.Time, tried []*endpoint) *endpoint { return chosen.pickAny(tried) }, now)
-	}
-	return nil
-}
-
-// claim picks until an endpoint that has not left accepts the claim.
-func (x *passage) claim(pick func(time.Time, []*endpoint) *endpoint, now time.Time) *endpoint {
-	skip := x.tried
-	for {
-		p := pick(now, skip)
-		if p == nil {
-			return nil
-		}
-		if p.claim() {
-			return p
-		}
-		skip = append(slices.Clone(skip), p)
-	}
 }
 
 // lost counts a failed attempt towards the ejection of its instance and gives
@@ -297,14 +282,16 @@ func (x *passage) lost(p *endpoint, why failure) {
 	}
 }
 
+// blame does not count a request that is late as a whole, which may be a long
+// one; what one attempt may take, people have said.
 func (x *passage) blame(p *endpoint, why failure) {
-	if why.how != unreached && why.how != broken {
+	if why.how != unreached && why.how != broken && !errors.Is(why.err, errPerTry) {
 		return
 	}
 	t := x.e.table.Load()
 	if r := t.routes[x.route.spec.Name]; r != nil {
 		if pool := r.pool(p.release); pool != nil {
-			p.failed(why.err, pool.endpoints, &x.e.ejecting)
+			p.failed(why.err, pool.endpoints, r.eject, &x.e.ejecting)
 		}
 	}
 }
@@ -319,34 +306,45 @@ type attempted struct {
 
 // again claims an instance for one more attempt, if the request may be made
 // again: after a connect failure any request whose body is still whole; after
-// a connection that died before the first byte of an answer, an idempotent
-// one. A timeout is never tried again: the caller has waited long enough.
-func (x *passage) again(a attempted) *endpoint {
+// a connection that died before the first byte of an answer, or an attempt that
+// took its time, an idempotent one. The latter has cost an instance work, which
+// the route's budget of retries bounds. A request that is late by the time of all
+// attempts has had them.
+func (x *passage) again(ctx context.Context, a attempted) *endpoint {
 	switch a.why.how {
 	case unreached:
 		if !a.untouched {
 			return nil
 		}
-	case broken:
-		if a.answered || !a.replayable || !idempotent(x.asked.Method()) {
+	case broken, late:
+		if a.answered || !a.replayable || !idempotent(x.asked.Method()) || a.why.how == late && !errors.Is(a.why.err, errPerTry) {
 			return nil
 		}
-	case finished, late, cancelled:
+	case finished, cancelled, shed:
 		return nil
 	}
-	route := x.e.table.Load().routes[x.route.spec.Name]
-	if route == nil {
+	p, err := x.seat(ctx, a.why)
+	if err != nil {
 		return nil
 	}
-	now := time.Now()
-	if p := x.next(route, now, a.why); p != nil {
-		x.takes(p, now)
-		return p
+	if p == nil {
+		p = x.alone(a)
 	}
-	// Alone in its pool: the connection died, perhaps not the instance.
+	if p != nil && a.why.how != unreached && !x.route.budget.Retry(time.Now(), x.route.share) {
+		p.unclaim()
+		return nil
+	}
+	if p != nil {
+		x.takes(p, time.Now())
+	}
+	return p
+}
+
+// alone claims the instance of the first attempt once more where there is no
+// other: the connection died, perhaps not the instance.
+func (x *passage) alone(a attempted) *endpoint {
 	last := x.tried[len(x.tried)-1]
-	if a.why.how == broken && len(x.tried) == 1 && last.healthy(now) && last.claim() {
-		x.takes(last, now)
+	if a.why.how == broken && len(x.tried) == 1 && x.route.attempts > 1 && last.healthy(time.Now()) && last.claim(x.pool.most) {
 		return last
 	}
 	return nil
@@ -370,7 +368,7 @@ func (x *passage) refusal(why failure) problem {
 		if len(x.tried) == 0 {
 			p.Status = http.StatusServiceUnavailable
 		}
-	case finished, cancelled:
+	case finished, cancelled, shed:
 	}
 	return p
 }

@@ -47,14 +47,12 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	x := &exchange{w: w, r: r, passage: passage{e: e, asked: httpAsked{r}}}
-	began := time.Now()
-	p, why := x.enter(f, began)
+	p, why := x.enter(r.Context(), f, time.Now())
 	if why != nil {
 		why.write(w)
 		return
 	}
-	x.strike(began)
-	x.begin(began)
+	x.arrive()
 	if x.remembers() {
 		remember(w.Header(), x.who.key)
 	}
@@ -88,20 +86,22 @@ func (x *exchange) carry(p *endpoint) {
 	ctx, cancel := context.WithCancelCause(x.r.Context())
 	defer cancel(nil)
 	x.stop = cancel
-	timer := time.AfterFunc(x.route.timeout, func() {
+	patience := x.patience()
+	timer := time.AfterFunc(patience, func() {
 		cancel(errNoAnswer)
 		x.body.end(x.w)
 	})
 	defer timer.Stop()
-	x.body.onMove(func() { timer.Reset(x.route.timeout) })
 	for {
-		a := &attempt{x: x}
+		a := &attempt{x: x, moved: func() { timer.Reset(patience) }}
 		res, err := a.make(ctx, p)
 		if err == nil {
 			x.body.onMove(nil)
-			if !timer.Stop() {
-				_ = res.Body.Close()
+			if err = a.done(); err == nil && !timer.Stop() {
 				err = errNoAnswer
+			}
+			if err != nil {
+				_ = res.Body.Close()
 			}
 		}
 		if err == nil {
@@ -110,7 +110,7 @@ func (x *exchange) carry(p *endpoint) {
 		}
 		why := x.why(ctx, err)
 		x.lost(p, why)
-		p = x.again(attempted{why: why, answered: a.answered.Load(), replayable: x.body.replayable(), untouched: x.body.untouched()})
+		p = x.again(ctx, attempted{why: why, answered: a.answered.Load(), replayable: x.body.replayable(), untouched: x.body.untouched()})
 		if p == nil {
 			x.refuse(why)
 			return
@@ -122,7 +122,9 @@ func (x *exchange) carry(p *endpoint) {
 // attempt is one try of a request at one instance.
 type attempt struct {
 	x        *exchange
+	moved    func()      // called at each piece of the body
 	answered atomic.Bool // the first byte came
+	timer    *time.Timer // of this attempt; nil when only that of all counts
 
 	mu   sync.Mutex
 	over bool // guarded by mu: the client's goroutines may no longer touch the caller
@@ -133,6 +135,7 @@ func (a *attempt) make(ctx context.Context, p *endpoint) (*http.Response, error)
 		GotFirstResponseByte: func() { a.answered.Store(true) },
 		Got1xxResponse:       a.interim,
 	}
+	ctx = a.limit(ctx)
 	req := a.x.out.WithContext(httptrace.WithClientTrace(ctx, trace))
 	u := *a.x.out.URL
 	u.Host = p.addr
@@ -142,7 +145,43 @@ func (a *attempt) make(ctx context.Context, p *endpoint) (*http.Response, error)
 	a.mu.Lock()
 	a.over = true
 	a.mu.Unlock()
+	var dial *dialError
+	if err != nil && a.done() != nil && !errors.As(err, &dial) {
+		err = a.late()
+	}
 	return res, err
+}
+
+// limit bounds this attempt, when the route asks for that, from the last piece
+// of the body on. The context ends with that of all attempts at the latest.
+func (a *attempt) limit(ctx context.Context) context.Context {
+	perTry := a.x.route.perTry
+	if perTry == 0 {
+		a.x.body.onMove(a.moved)
+		return ctx
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	a.timer = time.AfterFunc(perTry, func() {
+		cancel(a.late())
+		if !a.x.body.replayable() {
+			a.x.body.end(a.x.w)
+		}
+	})
+	a.x.body.onMove(func() {
+		a.moved()
+		a.timer.Reset(perTry)
+	})
+	return ctx
+}
+
+func (a *attempt) late() error { return fmt.Errorf("%w within %s", errPerTry, a.x.route.perTry) }
+
+// done ends the time of this attempt, or says that it is over.
+func (a *attempt) done() error {
+	if a.timer != nil && !a.timer.Stop() {
+		return a.late()
+	}
+	return nil
 }
 
 // interim passes on 103 and its like. The server itself answers 100 when the
@@ -177,6 +216,8 @@ func (x *exchange) why(ctx context.Context, err error) failure {
 		return failure{cancelled, x.body.callerBroke()}
 	case errors.Is(err, errNoAnswer) || errors.Is(context.Cause(ctx), errNoAnswer):
 		return failure{late, fmt.Errorf("no answer within %s", x.route.timeout)}
+	case errors.Is(err, errPerTry):
+		return failure{late, err}
 	case errors.As(err, &dial):
 		return failure{unreached, err}
 	}

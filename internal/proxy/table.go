@@ -3,11 +3,11 @@ package proxy
 import (
 	"bytes"
 	"encoding/json"
-	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/proxy/limit"
 	"github.com/slipway-cd/slipway/internal/proxy/match"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
@@ -34,7 +34,8 @@ type route struct {
 	split   bool // more than one release has weight
 	cohorts bool // a pool is one
 	plain   bool // nothing of it needs the full path
-	timeout time.Duration
+	live    bool // some release has weight
+	care
 }
 
 // target is traffic.Target, compiled.
@@ -50,6 +51,10 @@ type pool struct {
 	upto      int // callers whose bucket lies below, and not below that of the pool before
 	endpoints []*endpoint
 	series    map[string]*series
+	slow      time.Duration // delivery.Traffic.SlowStart
+	most      int           // requests at one endpoint at a time; 0 is any number
+	queue     *limit.Queue  // of requests that wait for a slot; nil when most is 0
+	bound     limit.Bound   // of queue
 }
 
 // builder makes the parts that outlive one table.
@@ -58,8 +63,6 @@ type builder struct {
 	series   func(route *traffic.Route, pool *traffic.Pool, caller string) *series
 	files    int // that may be open
 }
-
-const defaultTimeout = 60 * time.Second
 
 // compile builds the table that routes by spec. Parts that old has too are
 // taken over from it by pointer.
@@ -83,7 +86,7 @@ func compile(spec traffic.Table, old *table, b builder) (*table, error) {
 		}
 	}
 	for i := range spec.Routes {
-		r := t.route(&spec.Routes[i], old, b)
+		r := t.compileRoute(&spec.Routes[i], old, b)
 		if err := r.aim(); err != nil {
 			return nil, err
 		}
@@ -105,11 +108,9 @@ func compile(spec traffic.Table, old *table, b builder) (*table, error) {
 	return t, nil
 }
 
-func (t *table) route(spec *traffic.Route, old *table, b builder) *route {
-	r := &route{spec: spec, timeout: spec.Timeout}
-	if r.timeout == 0 {
-		r.timeout = defaultTimeout
-	}
+func (t *table) compileRoute(spec *traffic.Route, old *table, b builder) *route {
+	before := old.route(spec.Name)
+	r := &route{spec: spec, care: careFor(spec, before)}
 	upto, live := 0, 0
 	for i := range spec.Pools {
 		ps := &spec.Pools[i]
@@ -117,7 +118,10 @@ func (t *table) route(spec *traffic.Route, old *table, b builder) *route {
 		if ps.Weight > 0 {
 			live++
 		}
-		p := &pool{spec: ps, upto: upto, series: map[string]*series{}}
+		p := &pool{
+			spec: ps, upto: upto, series: map[string]*series{}, slow: spec.SlowStart, most: spec.Limits.InFlight,
+			queue: queueFor(spec, ps.Release, before), bound: limit.Bound{Max: spec.Limits.Queue, Wait: spec.Limits.Wait},
+		}
 		for _, es := range ps.Endpoints {
 			key := endpointKey{es.ID, es.Addr}
 			e := old.endpoint(key, ps)
@@ -130,8 +134,8 @@ func (t *table) route(spec *traffic.Route, old *table, b builder) *route {
 		r.pools = append(r.pools, p)
 		r.cohorts = r.cohorts || ps.Cohort != ""
 	}
-	r.split = live > 1
-	r.plain = spec.Mirror == nil && !spec.Paused && spec.Hold.For == 0 &&
+	r.split, r.live = live > 1, live > 0
+	r.plain = spec.Mirror == nil && !spec.Paused && spec.Hold.For == 0 && r.perTry == 0 &&
 		!slices.ContainsFunc(spec.Pools, func(p traffic.Pool) bool { return p.Protocol != delivery.HTTP1 })
 	return r
 }
@@ -183,6 +187,14 @@ func (r *route) cohort(name string) *pool {
 		}
 	}
 	return nil
+}
+
+// route returns a route of a table, which may be nil, by its name.
+func (t *table) route(name string) *route {
+	if t == nil {
+		return nil
+	}
+	return t.routes[name]
 }
 
 func (t *table) endpoint(key endpointKey, p *traffic.Pool) *endpoint {
@@ -239,48 +251,6 @@ func (r *route) stable() *pool {
 	return nil
 }
 
-// pick returns the less loaded of two random healthy endpoints that were not
-// tried yet, or nil.
-func (p *pool) pick(now time.Time, tried []*endpoint) *endpoint {
-	return pickFrom(p.endpoints, func(e *endpoint) bool { return e.healthy(now) && !slices.Contains(tried, e) })
-}
-
-// pickAny ignores health: a check alone must not turn a pool into an outage.
-func (p *pool) pickAny(tried []*endpoint) *endpoint {
-	return pickFrom(p.endpoints, func(e *endpoint) bool { return !slices.Contains(tried, e) })
-}
-
-func pickFrom(all []*endpoint, ok func(*endpoint) bool) *endpoint {
-	var a, b *endpoint // a uniform sample of two
-	seen := 0
-	for _, e := range all {
-		if !ok(e) {
-			continue
-		}
-		seen++
-		switch {
-		case a == nil:
-			a = e
-		case b == nil:
-			b = e
-		default:
-			if i := rand.IntN(seen); i == 0 {
-				a = e
-			} else if i == 1 {
-				b = e
-			}
-		}
-	}
-	if b == nil {
-		return a
-	}
-	na, nb := a.inFlight(), b.inFlight()
-	if nb < na || nb == na && rand.IntN(2) == 0 {
-		return b
-	}
-	return a
-}
-
 // same says whether t was compiled from the same table.
 func (t *table) same(body []byte) bool { return bytes.Equal(t.body, body) }
 
@@ -289,10 +259,13 @@ func (t *table) state(now time.Time) []traffic.RouteState {
 	out := make([]traffic.RouteState, 0, len(t.spec.Routes))
 	for i := range t.spec.Routes {
 		r := t.routes[t.spec.Routes[i].Name]
-		s := traffic.RouteState{Name: r.spec.Name, Gen: r.spec.Gen, Preview: r.spec.Preview, Split: []delivery.Share{}, Pools: []traffic.PoolState{}}
+		s := traffic.RouteState{Name: r.spec.Name, Gen: r.spec.Gen, Preview: r.spec.Preview, Held: r.hold.Waiting(), Split: []delivery.Share{}, Pools: []traffic.PoolState{}}
 		for _, p := range r.pools {
 			s.Split = append(s.Split, delivery.Share{Release: p.spec.Release, Weight: p.spec.Weight})
 			ps := traffic.PoolState{Release: p.spec.Release, Endpoints: []traffic.EndpointState{}}
+			if p.queue != nil {
+				ps.Waiting = p.queue.Waiting()
+			}
 			for _, e := range p.endpoints {
 				es := e.state(now)
 				if es.Healthy {

@@ -122,13 +122,15 @@ type RouteState struct {
 	Gen     int64              `json:"generation"`
 	Split   []delivery.Share   `json:"split"`
 	Preview delivery.ReleaseID `json:"preview,omitempty"`
+	Held    int                `json:"held,omitempty"` // requests that wait for a release to serve them
 	Pools   []PoolState        `json:"pools"`
 }
 
 // PoolState is one pool as it is in force.
 type PoolState struct {
 	Release   delivery.ReleaseID `json:"release"`
-	Healthy   int                `json:"healthy"` // endpoints that pass their check and are not ejected
+	Healthy   int                `json:"healthy"`           // endpoints that pass their check and are not ejected
+	Waiting   int                `json:"waiting,omitempty"` // requests in the queue for them
 	Endpoints []EndpointState    `json:"endpoints"`
 }
 
@@ -227,9 +229,10 @@ type Block struct {
 	Timeout    uint64             `json:"timeout"`   // no answer in time
 	Broken     uint64             `json:"broken"`    // answer cut off, by the instance
 	Cancelled  uint64             `json:"cancelled"` // the caller went away
+	Shed       uint64             `json:"shed"`      // no instance had room in time, as delivery.TrafficLimits asks
 	Retries    uint64             `json:"retries"`
 	Units      uint64             `json:"units"`             // distinct sticky keys
-	UnitsBad   uint64             `json:"units_bad"`         // of them, those with a 5xx, connect, timeout or broken
+	UnitsBad   uint64             `json:"units_bad"`         // of them, those with a 5xx, connect, timeout, broken or shed
 	UnitsOpen  uint64             `json:"units_open"`        // of them, those whose first request has no answer yet
 	Bins       map[int]uint32     `json:"bins"`              // analysis.Bin of the time to the answer's head of a unit's first request -> units; one without an answer is in no bin
 	BytesIn    uint64             `json:"bytes_in"`          //

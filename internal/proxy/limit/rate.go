@@ -88,43 +88,62 @@ func NewRates(spec []delivery.Rate, old *Rates, now time.Time) *Rates {
 	return r
 }
 
+// Caller is whom a request is from.
+type Caller struct {
+	Key    string // the sticky key; "" for one who has none yet
+	Inside bool   // a service of ours, which has no address of its own
+}
+
 // Take asks every rate for a token and takes one of each, or none. When one has
-// none, it is over that rate, and wait is how long until that rate has one.
-// The key is the caller's sticky key, or "" for one who has none yet: who keeps
-// no cookie is known by its address, so leaving it out gains nothing.
-func (r *Rates) Take(now time.Time, from Asker, key string) (over *delivery.Rate, wait time.Duration) {
+// none, over is its index and wait how long until it has one; else over is -1.
+//
+// A caller without a key is known by its address where a key is asked for, so
+// that keeping no cookie gains nothing. Services of ours are not told apart by
+// address: there, all of them and everybody whom they serve would be one.
+func (r *Rates) Take(now time.Time, from Asker, who Caller) (over int, wait time.Duration) {
 	at := int64(now.Sub(r.epoch))
 	for i, b := range r.all {
-		ns := b.take(at, r.hash(b, from, key))
+		key, counts := r.hash(b, from, who)
+		if !counts {
+			continue
+		}
+		ns := b.take(at, key)
 		if ns == 0 {
 			continue
 		}
 		for _, paid := range r.all[:i] {
-			paid.giveBack(r.hash(paid, from, key))
+			if key, counts := r.hash(paid, from, who); counts {
+				paid.giveBack(key)
+			}
 		}
-		return &r.spec[i], time.Duration(ns)
+		return i, time.Duration(ns)
 	}
-	return nil, 0
+	return -1, 0
 }
 
-// hash tells callers apart. All who lack the header share one bucket: it is no
-// way around the rate either.
-func (r *Rates) hash(b *rate, from Asker, key string) uint64 {
+// hash tells callers apart, or says that the rate is not for this one. All who
+// lack the header share one bucket: that is no way around the rate either.
+func (r *Rates) hash(b *rate, from Asker, who Caller) (key uint64, counts bool) {
 	switch {
 	case b.per == delivery.PerRoute:
-		return 0
+		return 0, true
 	case b.per == delivery.PerHeader:
 		v, _ := from.Value(b.header, 0)
-		return maphash.String(r.seed, v)
-	case b.per == delivery.PerKey && key != "":
-		return maphash.String(r.seed, key)
+		return maphash.String(r.seed, v), true
+	case b.per == delivery.PerKey && who.Key != "":
+		return maphash.String(r.seed, who.Key), true
+	case who.Inside:
+		return 0, false
 	}
-	a := from.Peer().Unmap()
+	return r.address(from.Peer().Unmap()), true
+}
+
+func (r *Rates) address(a netip.Addr) uint64 {
 	if a.Is4() {
 		v4 := a.As4()
 		return maphash.Bytes(r.seed, v4[:])
 	}
-	v6 := a.As16() // its /64: the least that one host is given (RFC 6177)
+	v6 := a.As16() // its /64: the least that one host is given (RFC 6177, 2)
 	return maphash.Bytes(r.seed, v6[:8])
 }
 

@@ -50,14 +50,14 @@ func TestRateModel(t *testing.T) {
 				tokens = math.Min(depth, tokens+d.Seconds()*spec.Rate)
 			},
 			"ask": func(t *rapid.T) {
-				over, wait := r.Take(now, from, "")
+				over, wait := r.Take(now, from, Caller{})
 				const slack = 1e-3 // of a token: a third of a second is no whole nanosecond
 				switch {
-				case over == nil && tokens < 1-slack:
+				case over < 0 && tokens < 1-slack:
 					t.Fatalf("a token was given, there are %v", tokens)
-				case over != nil && tokens > 1+slack:
+				case over >= 0 && tokens > 1+slack:
 					t.Fatalf("no token was given, there are %v", tokens)
-				case over != nil:
+				case over >= 0:
 					if short := (1 - tokens) / spec.Rate; math.Abs(wait.Seconds()-short) > slack/spec.Rate+1e-6 {
 						t.Fatalf("wait %s, want %v s", wait, short)
 					}
@@ -92,10 +92,10 @@ func TestRateKeys(t *testing.T) {
 		{"no header", delivery.Rate{Per: "header", Name: "x-tenant", Rate: 1}, asker{peer: "192.0.2.1"}, asker{peer: "192.0.2.2"}, [2]string{}, true},
 	} {
 		r := NewRates([]delivery.Rate{c.rate}, nil, now)
-		if over, _ := r.Take(now, c.a, c.keys[0]); over != nil {
-			t.Errorf("%s: the first request was over %+v", c.name, *over)
+		if over, _ := r.Take(now, c.a, Caller{Key: c.keys[0]}); over >= 0 {
+			t.Errorf("%s: the first request was over its rate", c.name)
 		}
-		if over, wait := r.Take(now, c.b, c.keys[1]); (over != nil) != c.same || c.same && wait != time.Second {
+		if over, wait := r.Take(now, c.b, Caller{Key: c.keys[1]}); (over == 0) != c.same || c.same && wait != time.Second {
 			t.Errorf("%s: the second request: over %v, wait %s; same bucket should be %v", c.name, over, wait, c.same)
 		}
 	}
@@ -107,14 +107,29 @@ func TestRatesTakeAllOrNone(t *testing.T) {
 	for _, first := range []delivery.RatePer{delivery.PerRoute, delivery.PerKey} {
 		r := NewRates([]delivery.Rate{{Per: first, Rate: 1, Burst: 3}, {Per: delivery.PerIP, Rate: 1}}, nil, now)
 		a, b := asker{peer: "192.0.2.1"}, asker{peer: "192.0.2.2"}
-		r.Take(now, a, "user")
+		r.Take(now, a, Caller{Key: "user"})
 		for range 10 {
-			if over, _ := r.Take(now, a, "user"); over == nil || over.Per != delivery.PerIP {
+			if over, _ := r.Take(now, a, Caller{Key: "user"}); over != 1 {
 				t.Fatalf("second request of one address: over %v, want its address's rate", over)
 			}
 		}
-		if over, _ := r.Take(now, b, "user"); over != nil {
+		if over, _ := r.Take(now, b, Caller{Key: "user"}); over >= 0 {
 			t.Errorf("per %s: refused requests used up its bucket: over %v", first, over)
+		}
+	}
+}
+
+// A service of ours calls from one address for everybody it serves.
+func TestRatesInside(t *testing.T) {
+	now := time.Now()
+	r := NewRates([]delivery.Rate{{Per: delivery.PerIP, Rate: 1}, {Per: delivery.PerKey, Rate: 1}, {Per: delivery.PerRoute, Rate: 3}}, nil, now)
+	from := asker{peer: "127.0.0.1"}
+	for i, c := range []struct {
+		key  string
+		over int
+	}{{"", -1}, {"", -1}, {"a", -1}, {"a", 1}, {"", 2}, {"b", 2}} {
+		if over, _ := r.Take(now, from, Caller{Key: c.key, Inside: true}); over != c.over {
+			t.Errorf("request %d with key %q: over %d, want %d", i, c.key, over, c.over)
 		}
 	}
 }
@@ -123,7 +138,7 @@ func TestRatesOutliveTables(t *testing.T) {
 	now := time.Now()
 	spec := []delivery.Rate{{Per: delivery.PerRoute, Rate: 1}}
 	r := NewRates(spec, nil, now)
-	r.Take(now, asker{peer: "192.0.2.1"}, "")
+	r.Take(now, asker{peer: "192.0.2.1"}, Caller{})
 	if again := NewRates([]delivery.Rate{{Per: delivery.PerRoute, Rate: 1}}, r, now); again != r {
 		t.Error("the same rates got fresh buckets")
 	}
@@ -141,15 +156,15 @@ func TestRatesAreBounded(t *testing.T) {
 	now := time.Now()
 	r := NewRates([]delivery.Rate{{Per: delivery.PerKey, Rate: 0.001, Burst: 20}}, nil, now)
 	greedy := func() (over bool) {
-		o, _ := r.Take(now, asker{peer: "192.0.2.1"}, "greedy")
-		return o != nil
+		o, _ := r.Take(now, asker{peer: "192.0.2.1"}, Caller{Key: "greedy"})
+		return o >= 0
 	}
 	for range 20 {
 		greedy()
 	}
 	before := heap()
 	for i := range 300_000 {
-		if over, _ := r.Take(now, asker{peer: "192.0.2.1"}, fmt.Sprint("key ", i)); over != nil {
+		if over, _ := r.Take(now, asker{peer: "192.0.2.1"}, Caller{Key: fmt.Sprint("key ", i)}); over >= 0 {
 			t.Fatalf("key %d is over its rate at its first request", i)
 		}
 	}
@@ -188,7 +203,7 @@ func TestRatesTogether(t *testing.T) {
 		for range 8 {
 			all.Go(func() {
 				for range 50 {
-					if over, _ := r.Take(now, asker{peer: "192.0.2.1"}, ""); over == nil {
+					if over, _ := r.Take(now, asker{peer: "192.0.2.1"}, Caller{}); over < 0 {
 						given.Add(1)
 					}
 				}
@@ -210,7 +225,7 @@ func BenchmarkTake(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				now = now.Add(time.Microsecond)
-				r.Take(now, from, "user")
+				r.Take(now, from, Caller{Key: "user"})
 			}
 		})
 	}
