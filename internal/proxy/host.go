@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/proxy/door"
@@ -37,6 +38,7 @@ func newHost(f *front, l delivery.PlaneLimits, secure *tls.Config) *host {
 		Protocols:         frontProtocols(),
 		HTTP2:             frontHTTP2(),
 		ConnState:         connState,
+		ConnContext:       withH2Conn,
 		ErrorLog:          slog.NewLogLogger(f.engine.log.Handler(), slog.LevelDebug),
 	}
 	return h
@@ -65,6 +67,9 @@ func (h *host) serve(context.Context) {
 func (h *host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h.leaving.Load() {
 		w.Header().Set("Connection", "close")
+	}
+	if r.ProtoMajor == 2 {
+		defer countStream(r, time.Now())
 	}
 	h.front.ServeHTTP(w, r)
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -17,6 +18,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -291,11 +293,9 @@ func TestHTTP2Bombs(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	good := hammer(ctx, t, 4, w.Addr, http.MethodGet, func(string, string) {})
 	_, before := plane.memory(t)
-	preface := append([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), h2Frame(h2Settings, 0, 0, nil)...)
 	write := func(c net.Conn, most int, next func(i int) []byte) (written int) {
-		_ = c.SetDeadline(time.Now().Add(30 * time.Second))
 		go func() { _, _ = io.Copy(io.Discard, c) }() // it must not block on what it tells us
-		_, err := c.Write(preface)
+		var err error
 		for i := 0; err == nil && written < most; i++ {
 			var n int
 			n, err = c.Write(next(i))
@@ -307,7 +307,7 @@ func TestHTTP2Bombs(t *testing.T) {
 		return written
 	}
 	const offered = 32 << 20
-	if n := write(open(t, w.Addr), offered, func(i int) []byte {
+	if n := write(h2Raw(t, w.Addr), offered, func(i int) []byte {
 		if i == 0 {
 			return h2Frame(h2Headers, 0, 1, h2Get)
 		}
@@ -320,7 +320,7 @@ func TestHTTP2Bombs(t *testing.T) {
 	refer = append(refer, strings.Repeat("\xbe", 12_000)...)
 	var all sync.WaitGroup
 	for range 20 {
-		c := open(t, w.Addr)
+		c := h2Raw(t, w.Addr)
 		all.Go(func() {
 			write(c, 1<<20, func(i int) []byte {
 				return h2Frame(h2Headers, h2EndHeaders|h2EndStream, uint32(2*i+1), refer)
@@ -328,11 +328,7 @@ func TestHTTP2Bombs(t *testing.T) {
 		})
 	}
 	all.Wait()
-	reset := make([]byte, 4)
-	write(open(t, w.Addr), 2<<20, func(i int) []byte {
-		id := uint32(2*i + 1)
-		return append(h2Frame(h2Headers, h2EndHeaders|h2EndStream, id, h2Get), h2Frame(h2Reset, 0, id, reset)...)
-	})
+	write(h2Raw(t, w.Addr), 2<<20, h2Fickle)
 	_, most := plane.memory(t)
 	t.Logf("at most %.1f MB before the bombs, %.1f MB with them", float64(before)/1e6, float64(most)/1e6)
 	if most > before+128<<20 { // they unpack to more than a gigabyte
@@ -343,5 +339,80 @@ func TestHTTP2Bombs(t *testing.T) {
 	res, err := overH2C(t).RoundTrip(request(t, http.MethodGet, "http://"+w.Addr+"/", nil))
 	if err != nil || res.StatusCode != http.StatusOK {
 		t.Errorf("after the bombs GET over HTTP/2 = %v, %v", res, err)
+	}
+}
+
+// h2Raw is a connection that has begun to speak HTTP/2.
+func h2Raw(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	c := open(t, addr)
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	if _, err := c.Write(append([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), h2Frame(h2Settings, 0, 0, nil)...)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// h2Fickle asks for something and resets it, as the i-th stream.
+func h2Fickle(i int) []byte {
+	id := uint32(2*i + 1)
+	return append(h2Frame(h2Headers, h2EndHeaders|h2EndStream, id, h2Get), h2Frame(h2Reset, 0, id, make([]byte, 4))...)
+}
+
+// A caller who resets what it asks for is cut before it has cost its instance
+// many connections; one who does it now and then is not.
+func TestRapidResetIsCut(t *testing.T) {
+	t.Parallel()
+	w := world(t)
+	var conns atomic.Int64
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "r1") }))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	one(w, traffictest.Share(&traffictest.Instance{ID: "a", Release: "r1", Version: "v1", Addr: s.Listener.Addr().String()}, delivery.Full))
+
+	c := h2Raw(t, w.Addr)
+	go func() { _, _ = io.Copy(io.Discard, c) }()
+	const offered = 200_000
+	i, err := 0, error(nil)
+	for ; i < offered && err == nil; i++ {
+		_, err = c.Write(h2Fickle(i))
+	}
+	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%d streams were taken and reset, and the connection is still there (%v)", i, err)
+	}
+	t.Logf("cut after %d streams, which cost %d connections to the instance", i, conns.Load())
+	if n := conns.Load(); n > 5_000 {
+		t.Errorf("%d connections to the instance", n)
+	}
+
+	c = h2Raw(t, w.Addr)
+	for i := range 200 {
+		if _, err := c.Write(h2Fickle(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.Write(h2Frame(h2Headers, h2EndHeaders|h2EndStream, 2*200+1, h2Get)); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		head := make([]byte, 9)
+		if _, err := io.ReadFull(c, head); err != nil {
+			t.Fatalf("200 resets, and no answer to the request after them: %v", err)
+		}
+		payload := make([]byte, int(head[0])<<16|int(head[1])<<8|int(head[2]))
+		if _, err := io.ReadFull(c, payload); err != nil {
+			t.Fatal(err)
+		}
+		if head[3] == h2Headers && binary.BigEndian.Uint32(head[5:]) == 2*200+1 {
+			if payload[0] != 0x88 { // ":status: 200" of the static table
+				t.Errorf("the header block begins %#x, want 200", payload[0])
+			}
+			return
+		}
 	}
 }

@@ -107,7 +107,9 @@ func TestInstancesThatStayMute(t *testing.T) {
 		w.Routes = []traffic.Route{w.Route("prod/good", []string{"good"}, traffictest.Share(w.Instance("a", "r1", "v1"), delivery.Full))}
 		for name, kind := range kinds {
 			r := w.Route("prod/"+name, []string{name}, traffic.Pool{Release: "r2", Version: "v2", Weight: delivery.Full, Endpoints: []traffic.Endpoint{{ID: name, Addr: taciturn(t, kind.then)}}})
-			r.Timeout = 500 * time.Millisecond
+			if kind.want == http.StatusGatewayTimeout {
+				r.Timeout = time.Second
+			}
 			w.Routes = append(w.Routes, r)
 		}
 		w.MustApply()
