@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/proxy/probe"
+	"github.com/slipway-cd/slipway/internal/proxy/redact"
 )
 
 // watch checks the endpoint at once and then for as long as it is in a table.
@@ -51,11 +52,12 @@ func (p *endpoint) rose() {
 }
 
 func (p *endpoint) fell(why error) {
+	said := redact.Error(why) // it may quote an answer
 	p.mu.Lock()
-	p.why = "check failed: " + why.Error()
+	p.why = "check failed: " + said
 	p.mu.Unlock()
 	if p.up.Swap(false) {
 		p.stir()
-		p.log.Warn("endpoint fails its check", slog.Any("why", why))
+		p.log.Warn("endpoint fails its check", slog.String("why", said))
 	}
 }

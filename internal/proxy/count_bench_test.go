@@ -2,8 +2,13 @@ package proxy
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
 // BenchmarkCount counts requests of 10,000 callers as the way of a request does:
@@ -27,6 +32,18 @@ func BenchmarkCount(b *testing.B) {
 			one(i)
 		}
 	})
+	b.Run("each caller new", func(b *testing.B) {
+		b.ReportAllocs()
+		at := time.Now()
+		for i := 0; b.Loop(); i++ {
+			if i%len(keys) == 0 {
+				at = at.Add(time.Second) // as by 10,000 requests a second
+			}
+			t := s.begin(at, 1, keys[i%len(keys)])
+			t.answered(time.Millisecond)
+			t.end(finished, 200, 10, 200)
+		}
+	})
 	b.Run("two at a time", func(b *testing.B) {
 		b.ReportAllocs()
 		b.RunParallel(func(p *testing.PB) {
@@ -41,4 +58,36 @@ func BenchmarkCount(b *testing.B) {
 			_ = time.Since(at)
 		}
 	})
+}
+
+// BenchmarkRecord takes requests through all that is counted, traced and written
+// down of them, and nothing else.
+func BenchmarkRecord(b *testing.B) {
+	for name, plane := range map[string]delivery.DataPlane{"off": {}, "all logged": {AccessLog: delivery.LogAll}, "all traced": {OTLP: "http://127.0.0.1:1", OTLPShare: delivery.Full}} {
+		b.Run(name, func(b *testing.B) {
+			e := newEngine(Options{StateDir: b.TempDir(), Log: quiet}, "boot", 1024)
+			t, err := compile(traffic.Table{
+				Generation: 1, Plane: plane,
+				Listeners: []traffic.Listener{{Name: "prod", Addr: "127.0.0.1:1", Env: "prod"}},
+				Routes:    []traffic.Route{{Name: "prod/shop", Env: "prod", Service: "shop", Hosts: []string{""}, Pools: []traffic.Pool{{Release: "r1", Weight: delivery.Full}}}},
+			}, nil, e.builder())
+			if err != nil {
+				b.Fatal(err)
+			}
+			e.table.Store(t)
+			e.spans.To(plane.OTLP)
+			r := httptest.NewRequest(http.MethodGet, "/a/b?c=d", nil)
+			r.Header.Set("User-Agent", "bench")
+			x := &passage{}
+			route := t.routes["prod/shop"]
+			b.ReportAllocs()
+			for b.Loop() {
+				now := time.Now()
+				*x = passage{e: e, asked: httpAsked{r}, l: t.listeners["127.0.0.1:1"], route: route, pool: route.pools[0], who: caller{key: "0123456789abcdef0123456789abcdef"}, began: now, arrived: now, plain: true}
+				x.arrive()
+				x.ticket.answered(time.Since(now))
+				x.close(ended{status: 200, in: 10, out: 200})
+			}
+		})
+	}
 }

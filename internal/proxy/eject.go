@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/proxy/redact"
 )
 
 // ejectForgotten is how long after an ejection the next one is short again.
@@ -65,12 +66,13 @@ func (p *endpoint) failed(why error, fellows []*endpoint, policy ejection, turn 
 		p.wait = min(2*p.wait, policy.Longest)
 	}
 	wait := p.wait
-	p.why = "ejected after " + why.Error()
+	said := redact.Error(why) // it may quote an answer
+	p.why = "ejected after " + said
 	p.mu.Unlock()
 	p.failures.Store(0)
 	p.ejected.Store(now.Add(wait).UnixNano())
 	if p.queue.Load() != nil {
 		time.AfterFunc(wait, p.stir) // nothing else tells those that wait that it is back
 	}
-	p.log.Warn("endpoint ejected", slog.Duration("for", wait), slog.Any("why", why))
+	p.log.Warn("endpoint ejected", slog.Duration("for", wait), slog.String("why", said))
 }

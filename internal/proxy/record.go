@@ -64,7 +64,7 @@ func (x *passage) record(n ended, own failure, c class) {
 // is done.
 func (x *passage) entry(status int, now time.Time) accesslog.Entry {
 	e := accesslog.Entry{
-		Time: x.began, Trace: hex.EncodeToString(x.trace.Trace[:]), Span: hex.EncodeToString(x.trace.Span[:]),
+		Time: x.began, Trace: x.trace.Trace, Span: x.trace.Span, Client: x.asked.Peer(),
 		Listener: x.l.spec.Name, Caller: x.account,
 		Method: x.asked.Method(), Host: redact.Host(x.asked.Host()), Path: redact.Text(x.asked.Path()),
 		Status: status, Took: now.Sub(x.began), Attempts: x.asks, Protocol: x.asked.Proto(),
@@ -80,9 +80,6 @@ func (x *passage) entry(status int, now time.Time) accesslog.Entry {
 	}
 	if q := x.asked.RawQuery(); q != "" {
 		e.Path = string(redact.Query(append([]byte(e.Path), '?'), q))
-	}
-	if peer := x.asked.Peer(); peer.IsValid() {
-		e.Client = peer.String()
 	}
 	if agent, there := x.asked.Value("User-Agent", 0); there {
 		e.Agent = redact.Text(agent)

@@ -4,6 +4,8 @@
 package accesslog
 
 import (
+	"encoding/hex"
+	"net/netip"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -13,8 +15,8 @@ import (
 // for those that say what happened.
 type Entry struct {
 	Time     time.Time // of arrival
-	Trace    string    // hex
-	Span     string    // hex
+	Trace    [16]byte
+	Span     [8]byte
 	Listener string
 	Route    string
 	Release  string
@@ -30,7 +32,7 @@ type Entry struct {
 	Upstream string // address of the instance that answered, or was asked last
 	Attempts int
 	Agent    string
-	Client   string // address
+	Client   netip.Addr
 	Protocol string // "HTTP/1.1"
 }
 
@@ -38,9 +40,11 @@ type Entry struct {
 func (e *Entry) Append(dst []byte) []byte {
 	dst = append(dst, `{"time":"`...)
 	dst = e.Time.UTC().AppendFormat(dst, "2006-01-02T15:04:05.000000Z")
+	dst = append(dst, `","trace_id":"`...)
+	dst = hex.AppendEncode(dst, e.Trace[:])
+	dst = append(dst, `","span_id":"`...)
+	dst = hex.AppendEncode(dst, e.Span[:])
 	dst = append(dst, '"')
-	dst = text(dst, "trace_id", e.Trace)
-	dst = text(dst, "span_id", e.Span)
 	dst = text(dst, "listener", e.Listener)
 	dst = text(dst, "route", e.Route)
 	dst = text(dst, "release", e.Release)
@@ -58,7 +62,11 @@ func (e *Entry) Append(dst []byte) []byte {
 	dst = text(dst, "upstream", e.Upstream)
 	dst = number(dst, "attempts", int64(e.Attempts))
 	dst = text(dst, "user_agent", e.Agent)
-	dst = text(dst, "client", e.Client)
+	if e.Client.IsValid() {
+		dst = append(dst, `,"client":"`...)
+		dst = e.Client.WithZone("").AppendTo(dst) // a zone is any text
+		dst = append(dst, '"')
+	}
 	dst = text(dst, "protocol", e.Protocol)
 	return append(dst, '}', '\n')
 }

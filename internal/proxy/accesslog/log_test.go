@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,11 +71,11 @@ func paths(t *testing.T, name string) []string {
 func TestEntry(t *testing.T) {
 	e := Entry{
 		Time:  time.Date(2026, 11, 23, 1, 2, 3, 4005600, time.FixedZone("", 3600)),
-		Trace: "0af7651916cd43dd8448eb211c80319c", Span: "b7ad6b7169203331", Listener: "prod", Route: "prod/shop", Release: "r1",
+		Trace: [16]byte{0x0a, 0xf7, 15: 0x9c}, Span: [8]byte{0xb7, 7: 0x31}, Listener: "prod", Route: "prod/shop", Release: "r1",
 		Method: "GET", Host: "shop", Path: `/a"b\c` + "\x01\xffé\u2028", Status: 200, Outcome: "ok", In: 1, Out: 2,
-		Took: 1234567 * time.Nanosecond, Upstream: "127.0.0.1:9", Attempts: 1, Client: "127.0.0.1", Protocol: "HTTP/1.1",
+		Took: 1234567 * time.Nanosecond, Upstream: "127.0.0.1:9", Attempts: 1, Client: netip.MustParseAddr("127.0.0.1"), Protocol: "HTTP/1.1",
 	}
-	want := `{"time":"2026-11-23T00:02:03.004005Z","trace_id":"0af7651916cd43dd8448eb211c80319c","span_id":"b7ad6b7169203331",` +
+	want := `{"time":"2026-11-23T00:02:03.004005Z","trace_id":"0af7000000000000000000000000009c","span_id":"b700000000000031",` +
 		`"listener":"prod","route":"prod/shop","release":"r1","method":"GET","host":"shop","path":"/a\"b\\c\u0001` + "\ufffdé\u2028" +
 		`","status":200,"outcome":"ok","bytes_in":1,"bytes_out":2,"duration_ms":1.234,"upstream":"127.0.0.1:9","attempts":1,` +
 		`"client":"127.0.0.1","protocol":"HTTP/1.1"}` + "\n"
@@ -268,7 +269,7 @@ func BenchmarkAdd(b *testing.B) {
 	ctx, stop := context.WithCancel(b.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); l.Run(ctx) }()
-	e := &Entry{Time: time.Now(), Trace: "0af7651916cd43dd8448eb211c80319c", Span: "b7ad6b7169203331", Listener: "prod", Route: "prod/shop", Release: "r1", Method: "GET", Host: "shop.localhost", Path: "/a/b?x", Status: 200, Outcome: "ok", Upstream: "127.0.0.1:9", Attempts: 1, Agent: "bench", Client: "127.0.0.1", Protocol: "HTTP/1.1"}
+	e := &Entry{Time: time.Now(), Trace: [16]byte{0x0a, 0xf7, 15: 0x9c}, Span: [8]byte{0xb7, 7: 0x31}, Listener: "prod", Route: "prod/shop", Release: "r1", Method: "GET", Host: "shop.localhost", Path: "/a/b?x", Status: 200, Outcome: "ok", Upstream: "127.0.0.1:9", Attempts: 1, Agent: "bench", Client: netip.MustParseAddr("127.0.0.1"), Protocol: "HTTP/1.1"}
 	b.ReportAllocs()
 	for b.Loop() {
 		l.Add(e)
