@@ -162,6 +162,10 @@ func until(t testing.TB, what string, ok func() bool) {
 
 // TestMain looks for what the tests left behind.
 func TestMain(m *testing.M) {
+	if os.Getenv(asServer) != "" {
+		answerAll()
+		return
+	}
 	goroutines, fds := runtime.NumGoroutine(), descriptors()
 	code := m.Run()
 	if code == 0 {

@@ -13,7 +13,7 @@ import (
 // may come before the body is through.
 type sender struct {
 	k      *Conn
-	r      *Request
+	r      Request
 	gate   chan bool // says whether the body shall be sent; nil if it shall
 	done   chan struct{}
 	ending atomic.Bool  // all that is left is the last write
@@ -23,7 +23,7 @@ type sender struct {
 
 // send starts to send the request.
 func (k *Conn) send(r *Request) {
-	s := &sender{k: k, r: r, done: make(chan struct{})}
+	s := &sender{k: k, r: *r, done: make(chan struct{})}
 	s.moved.Store(int64(k.since))
 	if k.expectBy > 0 {
 		s.gate = make(chan bool, 1)
