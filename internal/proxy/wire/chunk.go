@@ -200,7 +200,7 @@ func (c *Chunks) trailer(b byte) error {
 	if n < 4 || c.section[n-4] != '\r' || c.section[n-3] != '\n' {
 		return nil
 	}
-	var h Head
+	h := Head{Minor: 1}
 	end, err := h.readFields(c.section, 0, maxTrailer)
 	if err != nil {
 		return err

@@ -50,8 +50,9 @@ func TestChunks(t *testing.T) {
 	}
 }
 
-func TestChunksRefused(t *testing.T) {
-	for body, want := range map[string]string{
+// brokenChunks are bodies, and why they are refused.
+func brokenChunks() map[string]string {
+	return map[string]string{
 		"\r\n": whyChunkSize, "g\r\n": whyChunkSize, "+3\r\n": whyChunkSize, "-3\r\n": whyChunkSize, " 3\r\n": whyChunkSize, ";\r\n": whyChunkSize,
 		"0x3\r\n": whyChunkLine, "3 \r\n": whyChunkLine, "3 ;a\r\n": whyChunkLine, "3\x00": whyChunkLine,
 		"8000000000000000\r\n": whyChunkSize, "00000000000000003\r\n": whyChunkSize, "ffffffffffffffff\r\n": whyChunkSize,
@@ -64,7 +65,11 @@ func TestChunksRefused(t *testing.T) {
 		strings.Repeat("1;"+strings.Repeat("a", 200)+"\r\nx\r\n", 90): whyExtensions,
 		"0\r\nX: " + strings.Repeat("a", maxTrailers):                 whyTrailers,
 		"0\r\n" + strings.Repeat("X: a\r\n", maxTrailer+1) + "\r\n":   whyManyFields,
-	} {
+	}
+}
+
+func TestChunksRefused(t *testing.T) {
+	for body, want := range brokenChunks() {
 		for _, piece := range []int{1, 3, 100_000} {
 			var c Chunks
 			_, _, err := decode(&c, []byte(body), piece)

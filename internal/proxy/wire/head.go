@@ -121,7 +121,7 @@ func readField(b []byte, at int) (f Field, next int, err error) {
 	if b[at] != ':' || at == start {
 		return f, 0, badName(b, start, at)
 	}
-	f.Name = b[start:at]
+	f.Name = b[start:at:at]
 	at++
 	for at < len(b) && (b[at] == ' ' || b[at] == '\t') {
 		at++
@@ -190,6 +190,9 @@ func (h *Head) note(f *Field) error {
 		}
 		h.length = n
 	case KindTransferEncoding:
+		if h.Minor == 0 {
+			return refuse(badRequest, whyCodingOld)
+		}
 		if again {
 			return refuse(badRequest, whyCodingTwice)
 		}
@@ -226,12 +229,8 @@ func (h *Head) connection(list []byte) {
 
 // frame checks what the fields say together, once all are read.
 func (h *Head) frame() error {
-	coded := h.Has(KindTransferEncoding)
-	if coded && h.Has(KindContentLength) {
+	if h.Has(KindTransferEncoding) && h.Has(KindContentLength) {
 		return refuse(badRequest, whyBothLengths)
-	}
-	if coded && h.Minor == 0 {
-		return refuse(badRequest, whyCodingOld)
 	}
 	h.Close = h.closing || h.Minor == 0 && !h.keeping
 	if h.options > 0 {

@@ -87,7 +87,7 @@ func (r *Request) line(b []byte) (int, error) {
 	if b[at] != ' ' || at == r.Lead {
 		return 0, refuse(badRequest, whyMethod)
 	}
-	r.Method = b[r.Lead:at]
+	r.Method = b[r.Lead:at:at]
 	at++
 	end, err := r.target(b, at)
 	if end == 0 {

@@ -47,13 +47,10 @@ func TestRequest(t *testing.T) {
 	}
 }
 
-// what a head says, in one line
-func TestRequestSays(t *testing.T) {
+// telling are requests, and what to find in them.
+func telling() map[string]told {
 	const host = "Host: a\r\n"
-	for name, c := range map[string]struct {
-		head string
-		ok   func(*Request) bool
-	}{
+	return map[string]told{
 		"lead":      {"\r\n\r\nGET / HTTP/1.1\r\n" + host, func(r *Request) bool { return r.Lead == 4 && string(r.Method) == "GET" }},
 		"counted":   {"POST / HTTP/1.1\r\n" + host + "Content-Length: 0012\r\n", func(r *Request) bool { return r.Length == 12 }},
 		"largest":   {"POST / HTTP/1.1\r\n" + host + "content-length: 9223372036854775807\r\n", func(r *Request) bool { return r.Length == 1<<63-1 }},
@@ -85,7 +82,16 @@ func TestRequestSays(t *testing.T) {
 		"named": {"GET / HTTP/1.1\r\n" + host + "X-A: 1\r\nCookie: c\r\nContent-Length: 3\r\nConnection: x-a, cookie , Host, content-length\r\n", func(r *Request) bool {
 			return r.Fields[1].Kind == KindNamed && r.Fields[2].Kind == KindNamed && r.First(KindCookie) == nil && string(r.Host) == "a" && r.Length == 3 && r.Fields[3].Kind == KindContentLength
 		}},
-	} {
+	}
+}
+
+type told struct {
+	head string
+	ok   func(*Request) bool
+}
+
+func TestRequestSays(t *testing.T) {
+	for name, c := range telling() {
 		var r Request
 		head := c.head + "\r\n"
 		n, err := r.Parse([]byte(head), Limits{})
@@ -97,10 +103,11 @@ func TestRequestSays(t *testing.T) {
 	}
 }
 
-func TestRequestRefused(t *testing.T) {
+// broken are requests, and why they are refused.
+func broken() map[string]string {
 	const line, host = "GET / HTTP/1.1\r\n", "Host: a\r\n"
 	const start = line + host
-	for head, want := range map[string]string{
+	return map[string]string{
 		"GET / HTTP/1.1\n" + host:     whyBareLF,
 		line + "Host: a\n":            whyBareLF,
 		start + "\n":                  whyBareLF,
@@ -199,7 +206,11 @@ func TestRequestRefused(t *testing.T) {
 		line + "Host: [::1]a\r\n":                                              whyHost,
 		line + "Host: [1.2.3.4]\r\n":                                           whyHost,
 		line + "Host: [fe80::1%25e]\r\n":                                       whyHost,
-	} {
+	}
+}
+
+func TestRequestRefused(t *testing.T) {
+	for head, want := range broken() {
 		var r Request
 		n, err := r.Parse([]byte(head+"\r\n"), Limits{})
 		var bad *Error

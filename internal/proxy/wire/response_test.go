@@ -14,13 +14,15 @@ const typicalAnswer = "HTTP/1.1 200 OK\r\n" +
 	"Vary: Accept-Encoding\r\n" +
 	"X-Request-Id: 7f1d3a9c\r\n\r\n"
 
-func TestResponse(t *testing.T) {
-	for _, c := range []struct {
-		head, method string
-		status       int
-		length       int64
-		close        bool
-	}{
+type answer struct {
+	head, method string
+	status       int
+	length       int64
+	close        bool
+}
+
+func answers() []answer {
+	return []answer{
 		{typicalAnswer, "GET", 200, 200, false},
 		{typicalAnswer, "HEAD", 200, 0, false},
 		{"HTTP/1.1 200\r\nContent-Length: 1\r\n\r\n", "GET", 200, 1, false},
@@ -38,7 +40,11 @@ func TestResponse(t *testing.T) {
 		{"HTTP/1.1 304 Not Modified\r\nContent-Length: 400\r\n\r\n", "GET", 304, 0, false},
 		{"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", "GET", 103, 0, false},
 		{"HTTP/1.1 999 \r\nContent-Length: 0\r\n\r\n", "GET", 999, 0, false},
-	} {
+	}
+}
+
+func TestResponse(t *testing.T) {
+	for _, c := range answers() {
 		var r Response
 		n, err := r.Parse([]byte(c.head+"HTTP"), c.method, Limits{})
 		if n != len(c.head) || err != nil || r.Status != c.status || r.Length != c.length || r.Close != c.close || r.Upgrade {
@@ -62,9 +68,10 @@ func TestResponseUpgrades(t *testing.T) {
 	}
 }
 
-func TestResponseRefused(t *testing.T) {
+// brokenAnswers are answers, and why they are refused.
+func brokenAnswers() map[string]string {
 	const start = "HTTP/1.1 200 OK\r\n"
-	for head, want := range map[string]string{
+	return map[string]string{
 		"HTTP/2.0 200 OK\r\n": whyVersion,
 		"HTTP/1.2 200 OK\r\n": whyVersion,
 		"HTTP/1.1 20 OK\r\n":  whyStatusLine,
@@ -86,7 +93,11 @@ func TestResponseRefused(t *testing.T) {
 		"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n":           whyCodingOld,
 		start + "X: a\r\n b\r\n":                                      whyFold,
 		start + "X: a\n":                                              whyBareLF,
-	} {
+	}
+}
+
+func TestResponseRefused(t *testing.T) {
+	for head, want := range brokenAnswers() {
 		var r Response
 		n, err := r.Parse([]byte(head+"\r\n"), "GET", Limits{})
 		var bad *Error
