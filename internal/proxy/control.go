@@ -29,6 +29,14 @@ func (e *engine) control(done <-chan struct{}) http.Handler {
 	mux.HandleFunc("PUT /v1/table", putTable(e.apply))
 	mux.HandleFunc("GET /v1/state", e.getState)
 	mux.HandleFunc("POST /v1/upgrade", e.postUpgrade)
+	mux.HandleFunc("GET /v1/dump", func(w http.ResponseWriter, r *http.Request) {
+		d, err := e.dump(r.Context())
+		if err != nil {
+			tableProblem(err).write(w)
+			return
+		}
+		reply(w, d)
+	})
 	return mux
 }
 
@@ -41,6 +49,8 @@ func (e *engine) common(done <-chan struct{}) *http.ServeMux {
 	mux.HandleFunc("DELETE /v1/faults/{id}", e.dropFault)
 	mux.HandleFunc("GET /v1/stats", func(w http.ResponseWriter, r *http.Request) { e.stats(w, r, done) })
 	mux.HandleFunc("GET /metrics", e.metrics)
+	mux.HandleFunc("PUT /v1/drains/{target}", e.putDrain)
+	mux.HandleFunc("DELETE /v1/drains/{target}", e.dropDrain)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	return mux
 }
@@ -143,6 +153,9 @@ func (e *engine) stats(w http.ResponseWriter, r *http.Request, done <-chan struc
 		before := epoch
 		f.Blocks, f.Failed, epoch = e.counts.collect(epoch, from)
 		f.Blocks = e.legacy.collect(f.Blocks, before, from, e.counts.block)
+		if before == 0 {
+			f.Failed = e.unseen(f.At)
+		}
 		if len(f.Blocks) > 0 || len(f.Failed) > 0 || f.At.Sub(sent) >= frameIdle {
 			if f.Blocks == nil {
 				f.Blocks = []traffic.Block{}

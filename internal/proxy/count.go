@@ -322,6 +322,13 @@ func (c *counts) collect(since, fromSecond int64) (blocks []traffic.Block, faile
 	return blocks, failed, epoch
 }
 
+// failedSince returns the failed requests kept from an epoch on.
+func (c *counts) failedSince(epoch int64) []traffic.Sample {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failures.since(epoch)
+}
+
 // all returns every series, in the order of their names.
 func (c *counts) all() []*series {
 	c.mu.Lock()

@@ -46,6 +46,7 @@ type endpoint struct {
 	queue    atomic.Pointer[limit.Queue] // of requests that wait for a slot here or at its fellows; nil while nothing is bounded
 	log      *slog.Logger
 	streams  streamSet
+	drained  atomic.Pointer[traffic.Drained] // by a person, until undone
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{} // guarded by mu
@@ -190,9 +191,10 @@ func (p *endpoint) sever() {
 	}
 }
 
-// healthy says whether the endpoint passes its check and is not ejected.
+// healthy says whether the endpoint passes its check, is not ejected and not
+// taken out by a person.
 func (p *endpoint) healthy(now time.Time) bool {
-	return p.up.Load() && p.ejected.Load() <= now.UnixNano()
+	return p.up.Load() && p.ejected.Load() <= now.UnixNano() && p.drained.Load() == nil
 }
 
 func (p *endpoint) state(now time.Time) traffic.EndpointState {
@@ -201,6 +203,9 @@ func (p *endpoint) state(now time.Time) traffic.EndpointState {
 		p.mu.Lock()
 		s.Why = p.why
 		p.mu.Unlock()
+	}
+	if s.Drained = p.drained.Load(); s.Drained != nil {
+		s.Why = "drained by " + s.Drained.By
 	}
 	return s
 }

@@ -26,24 +26,25 @@ import (
 
 // engine is a running data plane: the table in force and what it refers to.
 type engine struct {
-	log     *slog.Logger
-	version string
-	boot    string
-	started time.Time
-	disk    disk
-	seat    *seat
-	args    []string // of a successor
-	onStep  func(string)
-	counts  *counts
-	legacy  *legacy // counts of the predecessor
-	buffers *copyBuffers
-	faults  *fault.Set
-	copies  *mirror.Queue
-	access  *accesslog.Log
-	spans   *otlp.Exporter
-	spawn   func(func(context.Context)) // runs until Run's context ends; Run waits for it
-	files   int                         // that may be open
-	house   *door.House
+	log      *slog.Logger
+	version  string
+	boot     string
+	started  time.Time
+	succeeds bool // a predecessor
+	disk     disk
+	seat     *seat
+	args     []string // of a successor
+	onStep   func(string)
+	counts   *counts
+	legacy   *legacy // counts of the predecessor
+	buffers  *copyBuffers
+	faults   *fault.Set
+	copies   *mirror.Queue
+	access   *accesslog.Log
+	spans    *otlp.Exporter
+	spawn    func(func(context.Context)) // runs until Run's context ends; Run waits for it
+	files    int                         // that may be open
+	house    *door.House
 
 	answer func(net.Listener) // serves the control API on one more socket
 
@@ -51,6 +52,7 @@ type engine struct {
 	refusals refusals
 	ending   atomic.Bool
 	handed   atomic.Bool              // a successor has the place
+	handedAt atomic.Int64             // epoch of the counts then
 	given    chan *handover.Successor // who it is
 	elder    atomic.Pointer[elder]    // the predecessor, while it has requests to finish
 	climbing chan struct{}            // holds a token while a successor is started
@@ -149,6 +151,7 @@ func (e *engine) enforce(ctx context.Context, spec traffic.Table, allowed func()
 		}
 	}
 	e.install(t, fresh)
+	e.forgetDrained(old, t)
 	e.log.Info("table in force", slog.Int64("generation", spec.Generation), slog.Int("routes", len(spec.Routes)), slog.Int("listeners", len(spec.Listeners)))
 	return nil
 }

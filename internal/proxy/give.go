@@ -92,6 +92,7 @@ func (e *engine) hand(ctx context.Context, heir *handover.Successor) (handover.H
 		return hello, errors.Join(err, e.retake(ctx))
 	}
 	e.step("gone")
+	e.handedAt.Store(e.counts.epoch.Load())
 	e.handed.Store(true)
 	e.yield()
 	if err := e.seat.cede(); err != nil {

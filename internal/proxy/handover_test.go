@@ -367,3 +367,39 @@ func TestT12_NoDescriptorLeaks(t *testing.T) {
 	await(t, "the last predecessor to go", func() bool { return w.State().Predecessor == 0 })
 	await(t, "no more descriptors than before three upgrades", func() bool { return open() <= before+1 })
 }
+
+// A failed request of the old process is shown by the new one.
+func TestFailuresOfTheOldProcessAreShown(t *testing.T) {
+	t.Parallel()
+	_, d, w, _ := plant(t)
+	let := make(chan struct{})
+	bad := backend(t, "2", func(rw http.ResponseWriter, r *http.Request) {
+		select {
+		case <-let:
+		case <-r.Context().Done():
+		}
+		rw.WriteHeader(http.StatusTeapot + 100) // 518
+	})
+	one(w, bad)
+	done := make(chan int, 1)
+	go func() { code, _ := w.AskPath("shop", "", "/late"); done <- code }()
+	await(t, "the request to be in flight", func() bool { return w.State().Routes[0].Pools[0].Endpoints[0].InFlight == 1 })
+	if _, err := d.Upgrade(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
+	seen := 0
+	close(let)
+	_ = d.Watch(ctx, 0, func(f traffic.Frame) {
+		for _, s := range f.Failed {
+			if s.Path == "/late" && s.Status == 518 {
+				seen++
+				stop()
+			}
+		}
+	})
+	if code := <-done; code != 518 || seen != 1 {
+		t.Errorf("answer %d, shown %d times", code, seen)
+	}
+}

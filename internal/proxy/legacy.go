@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
@@ -99,6 +100,23 @@ func (l *legacy) collect(blocks []traffic.Block, since, fromSecond int64, own fu
 	}
 	slices.SortFunc(blocks, func(a, b traffic.Block) int { return int(a.Second - b.Second) })
 	return blocks
+}
+
+// reconnect is how long whoever watches the counts may take to come to the
+// successor after a hand-over.
+const reconnect = 5 * time.Second
+
+// unseen returns the failed requests that nobody was told of because of a
+// hand-over: those of its moment, for the successor, and those of a successor's
+// first moments, for who comes over to it.
+func (e *engine) unseen(now time.Time) []traffic.Sample {
+	switch {
+	case e.handed.Load():
+		return e.counts.failedSince(e.handedAt.Load())
+	case e.succeeds && now.Sub(e.started) < reconnect:
+		return e.counts.failedSince(0)
+	}
+	return nil
 }
 
 // sum is what two processes counted of one second, the older first. A key that

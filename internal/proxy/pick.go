@@ -12,9 +12,10 @@ func (p *pool) pick(now time.Time, tried []*endpoint) (chosen *endpoint, full bo
 	return p.choose(now, tried, func(e *endpoint) bool { return e.healthy(now) })
 }
 
-// pickAny ignores health: a check alone must not turn a pool into an outage.
+// pickAny ignores health: a check alone must not turn a pool into an outage. What
+// a person took out stays out.
 func (p *pool) pickAny(now time.Time, tried []*endpoint) (chosen *endpoint, full bool) {
-	return p.choose(now, tried, func(*endpoint) bool { return true })
+	return p.choose(now, tried, func(e *endpoint) bool { return e.drained.Load() == nil })
 }
 
 func (p *pool) choose(now time.Time, tried []*endpoint, ok func(*endpoint) bool) (chosen *endpoint, full bool) {

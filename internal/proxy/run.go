@@ -97,6 +97,7 @@ func (e *engine) begin(ctx context.Context) (net.Listener, error) {
 	if err != nil {
 		return nil, errors.Join(err, control.Close())
 	}
+	e.keepOut(t)
 	e.install(t, e.bindNew(ctx, t, nil))
 	return control, nil
 }

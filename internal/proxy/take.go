@@ -30,7 +30,7 @@ func (e *engine) succeed(ctx context.Context, before *handover.Predecessor) (net
 	}
 	e.step("taken")
 	e.seat.locks = append(e.seat.locks, locks...)
-	e.boot = estate.Boot
+	e.boot, e.succeeds = estate.Boot, true
 	inherited := adopt(e.log, estate.Listeners, sockets)
 	ready, control, err := e.prepare(ctx, estate, inherited)
 	if err != nil {
@@ -90,6 +90,7 @@ func (e *engine) prepare(ctx context.Context, estate handover.Estate, inherited 
 		return none, nil, err
 	}
 	t.remember(known.State)
+	e.keepOut(t)
 	control, err := e.seat.open(ctx)
 	if err != nil {
 		return none, nil, fmt.Errorf("control socket: %w", err)

@@ -145,25 +145,6 @@ type EndpointState struct {
 	Drained *Drained `json:"drained,omitempty"` // taken out of rotation by a person
 }
 
-// Drained says who took an endpoint out of rotation.
-type Drained struct {
-	By  string    `json:"by"`
-	Why string    `json:"why,omitempty"`
-	At  time.Time `json:"at"`
-}
-
-// Upgrade is a data plane that took the place of another one.
-type Upgrade struct {
-	PID        int    `json:"pid"`
-	Version    string `json:"version"`
-	OldPID     int    `json:"old_pid"`
-	OldVersion string `json:"old_version"`
-}
-
-// CodeHandedOver is the code of the answer of a data plane whose place another
-// process has taken: whoever asks again asks that one.
-const CodeHandedOver = "handed_over"
-
 // ListenerState says whether a listener could be bound, and how full it is.
 type ListenerState struct {
 	Name      string    `json:"name"`

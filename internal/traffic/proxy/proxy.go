@@ -83,6 +83,50 @@ func (d *Driver) Upgrade(ctx context.Context, path string) (traffic.Upgrade, err
 	return done, err
 }
 
+// Drain takes an endpoint, by its ID or address, or all endpoints of a release,
+// by its ID or version, out of rotation, and returns them as they are then:
+// what is in flight on them goes on.
+func (d *Driver) Drain(ctx context.Context, target string, o traffic.DrainOrder) ([]traffic.EndpointState, error) {
+	body, err := json.Marshal(o)
+	if err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
+	return d.rotate(ctx, http.MethodPut, target, body)
+}
+
+// Undrain puts back what Drain took out.
+func (d *Driver) Undrain(ctx context.Context, target string) ([]traffic.EndpointState, error) {
+	return d.rotate(ctx, http.MethodDelete, target, nil)
+}
+
+func (d *Driver) rotate(ctx context.Context, method, target string, body []byte) ([]traffic.EndpointState, error) {
+	ctx, stop := context.WithTimeout(ctx, callTimeout)
+	defer stop()
+	var done struct {
+		Endpoints []traffic.EndpointState `json:"endpoints"`
+	}
+	err := d.read(ctx, method, "/v1/drains/"+url.PathEscape(target), body, &done)
+	return done.Endpoints, err
+}
+
+// Dump returns all that the data plane knows of itself, for a bug report.
+func (d *Driver) Dump(ctx context.Context) (traffic.Dump, error) {
+	ctx, stop := context.WithTimeout(ctx, callTimeout)
+	defer stop()
+	var done traffic.Dump
+	err := d.read(ctx, http.MethodGet, "/v1/dump", nil, &done)
+	return done, err
+}
+
+// Table returns the table in force.
+func (d *Driver) Table(ctx context.Context) (traffic.Table, error) {
+	ctx, stop := context.WithTimeout(ctx, callTimeout)
+	defer stop()
+	var t traffic.Table
+	err := d.read(ctx, http.MethodGet, "/v1/table", nil, &t)
+	return t, err
+}
+
 // read asks and decodes the answer into v.
 func (d *Driver) read(ctx context.Context, method, path string, body []byte, v any) error {
 	res, err := d.do(ctx, method, path, body)
