@@ -43,8 +43,9 @@ sim: ## check the properties of the rules 100,000 times and the simulation with 
 	go test -count=1 -timeout 2h $(sim_packages) -rapid.checks=100000
 	SLIPWAY_SEEDS=20000 go test -count=1 -timeout 2h ./internal/control/...
 
-soak: ## 1,000 deploys under load
+soak: ## 1,000 deploys and 100 upgrades of the data plane under load
 	SLIPWAY_DEPLOYS=1000 go test -count=1 -timeout 3h -v -run Deploys ./internal/control/
+	SLIPWAY_UPGRADES=100 go test -count=1 -timeout 1h -v -run UpgradesUnderLoad ./internal/proxy/
 
 bench: ## measure, with every figure as a ratio within one run
 	go test -count=1 -timeout 1h -run '^$$' -bench . ./...

@@ -37,7 +37,7 @@ func terminal() (width int, present bool) {
 func roof() cli.Roof {
 	house := demo.House{Up: app.Up, Down: app.Down}
 	return cli.Roof{
-		Server: app.Server, Proxy: app.Proxy, Shim: process.Shim, Up: app.Up, Down: app.Down, ProxyRuns: app.ProxyRuns, Listening: app.Listening, Version: app.Version,
+		Server: app.Server, Proxy: app.Proxy, Shim: process.Shim, Up: app.Up, Down: app.Down, ProxyRuns: app.ProxyRuns, Socket: app.Socket, Listening: app.Listening, Version: app.Version,
 		Demo: func(ctx context.Context, o cli.DemoOptions) (int, error) { return demo.Run(ctx, house, o) },
 		DemoServe: func(ctx context.Context, name string) error {
 			return demo.Serve(ctx, name, os.Getenv, os.Stdout)

@@ -24,6 +24,7 @@ import (
 	"github.com/slipway-cd/slipway/internal/client"
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/proxy/handover"
 	"github.com/slipway-cd/slipway/internal/workload/process"
 )
 
@@ -39,6 +40,12 @@ func TestMain(m *testing.M) {
 			exit(app.Server(ctx, cli.ServerOptions{State: os.Args[3], Addr: os.Args[5], Log: os.Stderr}))
 		case "proxy":
 			exit(app.Proxy(ctx, cli.ProxyOptions{State: os.Args[3], Log: os.Stderr}))
+		case "oldproxy":
+			run := app.OldProxy
+			if handover.Inherited() { // run as it was, by a newer binary
+				run = app.Proxy
+			}
+			exit(run(ctx, cli.ProxyOptions{State: os.Args[3], Log: os.Stderr}))
 		case "service":
 			exit(serve(ctx))
 		}

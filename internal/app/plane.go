@@ -16,21 +16,26 @@ import (
 
 // Proxy runs the data plane in the foreground until ctx ends, or until a
 // successor has taken its place and its own last requests are done.
-func Proxy(ctx context.Context, o cli.ProxyOptions) error {
+func Proxy(ctx context.Context, o cli.ProxyOptions) error { return runPlane(ctx, o, Version) }
+
+func runPlane(ctx context.Context, o cli.ProxyOptions, version string) error {
 	files, err := layoutOf(o.State)
 	if err != nil {
 		return err
 	}
-	socket, err := files.socket()
-	if err != nil {
-		return err
+	socket := o.Socket
+	if socket == "" {
+		if socket, err = files.socket(); err != nil {
+			return err
+		}
 	}
 	out := o.Log
 	if out == nil {
 		out = io.Discard
 	}
 	options := proxy.Options{
-		Socket: socket, StateDir: files.proxy(), Log: slog.New(slog.NewJSONHandler(out, nil)), Version: Version,
+		Socket: socket, StateDir: files.proxy(), Log: slog.New(slog.NewJSONHandler(out, nil)), Version: version,
+		First:     o.First,
 		Args:      os.Args[1:], // a successor is run as this process was
 		AccessLog: o.AccessLog, Metrics: o.Metrics,
 	}
@@ -70,3 +75,6 @@ func (l layout) upgradeOther(ctx context.Context, self string) (string, error) {
 	}
 	return seen.Version, nil
 }
+
+// Socket returns the path of the control socket of a state folder's data plane.
+func Socket(state string) (string, error) { return layout{root: state}.socket() }

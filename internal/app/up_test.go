@@ -1,12 +1,15 @@
 package app_test
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-cd/slipway/internal/app"
 	"github.com/slipway-cd/slipway/internal/cli"
@@ -80,4 +83,35 @@ func shortFolder(t *testing.T) string {
 		}
 	})
 	return dir
+}
+
+// A data plane of another version gives its place to one of this, without a
+// request lost; and a second up changes nothing.
+func TestUpUpgradesTheDataPlane(t *testing.T) {
+	state := shortFolder(t)
+	cmd := exec.Command(os.Args[0], "oldproxy", "--state", state)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = cmd.Wait() }()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); !app.ProxyRuns(state); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatal("the old data plane does not run")
+		}
+	}
+	first, err := app.Up(t.Context(), cli.UpOptions{State: state, Addr: freeAddr(t)})
+	t.Cleanup(func() {
+		if _, err := app.Down(context.WithoutCancel(t.Context()), cli.DownOptions{State: state}); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil || first.UpgradedFrom != "0.0.1" || first.ProxyPID == cmd.Process.Pid {
+		t.Fatalf("Up() = %+v, %v, want an upgrade from 0.0.1 by another process than %d", first, err, cmd.Process.Pid)
+	}
+	again, err := app.Up(t.Context(), cli.UpOptions{State: state})
+	if err != nil || again.UpgradedFrom != "" || again.ProxyPID != first.ProxyPID || again.Started {
+		t.Errorf("Up() again = %+v, %v, want nothing", again, err)
+	}
 }

@@ -32,23 +32,6 @@ func (s *session) server() *cobra.Command {
 	return cmd
 }
 
-func (s *session) proxy() *cobra.Command {
-	o := ProxyOptions{Log: s.Stderr}
-	cmd := &cobra.Command{
-		Use: "proxy", Short: "Run the data plane in the foreground", Hidden: true, Args: none,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if o.State, err = s.folder(); err != nil {
-				return err
-			}
-			return s.Roof.Proxy(cmd.Context(), o)
-		},
-	}
-	f := cmd.Flags()
-	f.StringVar(&o.AccessLog, "access-log", "", "file of the access log, when slipway.yaml asks for one (default access.log in the data plane's folder)")
-	f.StringVar(&o.Metrics, "metrics", "", "host:port at which GET /metrics answers, for Prometheus; the control socket always does")
-	return cmd
-}
-
 func (s *session) shim() *cobra.Command {
 	return &cobra.Command{
 		Use: "shim FOLDER", Short: "Keep one instance running", Hidden: true, DisableFlagParsing: true,

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"io"
+
+	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
 // Roof is what only the top of the house can do: run the processes themselves.
@@ -14,6 +16,7 @@ type Roof struct {
 	Up        func(ctx context.Context, o UpOptions) (UpReport, error)
 	Down      func(ctx context.Context, o DownOptions) (DownReport, error)
 	ProxyRuns func(state string) bool                                   // whether the data plane of a state folder runs
+	Socket    func(state string) (string, error)                        // path of the data plane's control socket
 	Listening func(ctx context.Context, state string) ([]string, error) // addresses of the data plane, host:port
 	Demo      func(ctx context.Context, o DemoOptions) (int, error)     // exit code
 	DemoServe func(ctx context.Context, name string) error
@@ -33,6 +36,8 @@ type ServerOptions struct {
 // ProxyOptions is how the data plane is run in the foreground.
 type ProxyOptions struct {
 	State     string
+	Socket    string         // path of the control socket; "" is the one of the state folder
+	First     *traffic.Table // put in force at the start; nil is the one on disk
 	Log       io.Writer
 	AccessLog string // file; "" is one in State
 	Metrics   string // host:port; "" is nowhere

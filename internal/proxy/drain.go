@@ -51,6 +51,16 @@ func (e *engine) yield() {
 	}
 }
 
+// drop closes every address at once, when nothing was ever served.
+func (e *engine) drop(ctx context.Context) {
+	over, stop := context.WithCancel(ctx)
+	stop()
+	e.yield()
+	for _, f := range e.everyFront() {
+		_ = f.finish(over)
+	}
+}
+
 // drainLimit is how long a request may still take that is in flight now: until
 // its own time is over, and as long again as a stream has.
 func (e *engine) drainLimit() time.Duration {

@@ -33,6 +33,7 @@ type engine struct {
 	succeeds bool // a predecessor
 	disk     disk
 	seat     *seat
+	first    *traffic.Table
 	args     []string // of a successor
 	onStep   func(string)
 	counts   *counts
@@ -72,7 +73,7 @@ func newEngine(o Options, boot string, files int) *engine {
 		files: files, house: door.New(door.Share(files), o.Log),
 		log: o.Log, version: o.Version, boot: boot, started: time.Now(),
 		disk: disk{o.StateDir}, counts: newCounts(), legacy: newLegacy(), buffers: newCopyBuffers(),
-		seat: &seat{socket: o.Socket, locks: o.Locks}, args: o.Args, onStep: o.onStep,
+		seat: &seat{socket: o.Socket, locks: o.Locks}, first: o.First, args: o.Args, onStep: o.onStep,
 		given: make(chan *handover.Successor, 1), climbing: make(chan struct{}, 1),
 		faults: fault.New(bucket, o.Log), copies: mirror.New(mirror.Bounds()),
 		access: accesslog.New(cmp.Or(o.AccessLog, filepath.Join(o.StateDir, "access.log")), o.Log),

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,20 +15,22 @@ import (
 
 	"github.com/slipway-cd/slipway/internal/proxy/door"
 	"github.com/slipway-cd/slipway/internal/proxy/handover"
+	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
 // Options say where a data plane keeps its things. Socket, StateDir, Log and
 // Version are required.
 type Options struct {
-	Socket    string        // path of the control socket; at most 100 bytes
-	StateDir  string        // folder of the last good table; made if it is not there
-	Log       *slog.Logger  //
-	Version   string        // reported in State
-	Grace     time.Duration // for requests in flight at the end; 0 means 10 s
-	AccessLog string        // file of the access log, when the table asks for one; "" is access.log in StateDir
-	Metrics   string        // host:port at which GET /metrics answers anybody; "" is nowhere but the control socket
-	Args      []string      // of a successor's command line, without the program
-	Locks     []*os.File    // held under flock with the pid of the data plane in them; a successor gets them. Run closes them
+	Socket    string         // path of the control socket; at most 100 bytes
+	StateDir  string         // folder of the last good table; made if it is not there
+	Log       *slog.Logger   //
+	Version   string         // reported in State
+	Grace     time.Duration  // for requests in flight at the end; 0 means 10 s
+	AccessLog string         // file of the access log, when the table asks for one; "" is access.log in StateDir
+	Metrics   string         // host:port at which GET /metrics answers anybody; "" is nowhere but the control socket
+	First     *traffic.Table // put in force at the start, whatever is on disk; its generation is raised as needed
+	Args      []string       // of a successor's command line, without the program
+	Locks     []*os.File     // held under flock with the pid of the data plane in them; a successor gets them. Run closes them
 
 	onStep func(step string) // tests end a process at a step of the hand-over
 }
@@ -99,7 +102,29 @@ func (e *engine) begin(ctx context.Context) (net.Listener, error) {
 	}
 	e.keepOut(t)
 	e.install(t, e.bindNew(ctx, t, nil))
+	if err := e.beginWith(ctx, e.first); err != nil {
+		e.drop(ctx)
+		return nil, errors.Join(err, control.Close())
+	}
 	return control, nil
+}
+
+// beginWith puts the table that the process was started with in force, if there
+// is one and it is not the one that is.
+func (e *engine) beginWith(ctx context.Context, first *traffic.Table) error {
+	if first == nil {
+		return nil
+	}
+	spec, now := *first, e.table.Load()
+	spec.Generation = max(spec.Generation, now.spec.Generation)
+	body, err := json.Marshal(spec)
+	if err != nil || now.same(body) {
+		return err
+	}
+	if now.spec.Generation > 0 {
+		spec.Generation = now.spec.Generation + 1
+	}
+	return e.apply(ctx, spec)
 }
 
 // run owns every goroutine of the engine. enter makes it serve, and returns the

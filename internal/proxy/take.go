@@ -49,7 +49,8 @@ func (e *engine) succeed(ctx context.Context, before *handover.Predecessor) (net
 	e.disturbOn(ready.faults, time.Now())
 	if alone {
 		e.log.Warn("the predecessor died while it handed over; its place is taken")
-		return control, before.Conn().Close()
+		_ = before.Conn().Close()
+		return control, nil
 	}
 	e.step("serving")
 	old := newElder(estate.PID, before.Conn(), e.log)
