@@ -229,6 +229,7 @@ func (e *engine) install(t *table, fresh []*front) {
 	}
 	e.mu.Unlock()
 	moveOn(old, t)
+	e.secure(t)
 	for name, r := range t.routes {
 		if before := old.routes[name]; before != nil && !sameSplit(before.spec, r.spec) {
 			e.counts.splitChanged(name, now)
@@ -313,6 +314,7 @@ func (e *engine) mend(ctx context.Context) {
 				e.serve(f)
 			}
 		}
+		e.secure(e.table.Load())
 		if n%10 == 0 {
 			e.sweep()
 		}

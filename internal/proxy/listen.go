@@ -31,11 +31,12 @@ type front struct {
 	leaving atomic.Bool
 	door    *door.Door
 
-	mu    sync.Mutex
-	ln    net.Listener // guarded by mu; nil while not bound
-	err   error        // guarded by mu: why not
-	hosts []*host      // guarded by mu: the last one takes new connections
-	shut  bool         // guarded by mu: no host will
+	mu     sync.Mutex
+	ln     net.Listener // guarded by mu; nil while not bound
+	err    error        // guarded by mu: why not
+	hosts  []*host      // guarded by mu: the last one takes new connections
+	shut   bool         // guarded by mu: no host will
+	proven proven       // guarded by mu
 }
 
 func newFront(e *engine, l traffic.Listener) *front {
@@ -114,12 +115,12 @@ func (f *front) hand(c net.Conn) {
 	limits := f.engine.limits()
 	f.mu.Lock()
 	var h *host
-	if n := len(f.hosts); n > 0 && f.hosts[n-1].fits(limits, nil) {
+	if n := len(f.hosts); n > 0 && f.hosts[n-1].fits(limits, f.proven.config) {
 		h = f.hosts[n-1]
 	}
 	shut := f.shut
 	if h == nil && !shut {
-		h = newHost(f, *limits, nil)
+		h = newHost(f, *limits, f.proven.config)
 		if n := len(f.hosts); n > 0 {
 			f.engine.spawn(f.hosts[n-1].retire)
 		}
@@ -145,6 +146,7 @@ func (f *front) state(l traffic.Listener) traffic.ListenerState {
 	defer f.mu.Unlock()
 	in := f.door.Stats()
 	s := traffic.ListenerState{Name: l.Name, Addr: l.Addr, Open: in.Open, Most: in.Most, Waited: in.Waited, Dismissed: in.Dismissed}
+	s.TLS = f.proven.state()
 	if f.err != nil {
 		s.Error = f.err.Error()
 	}
@@ -172,6 +174,8 @@ func (f *front) yield() {
 func (f *front) finish(ctx context.Context) error {
 	f.mu.Lock()
 	f.shut = true // and is not bound again
+	f.proven.end()
+	f.proven.proof = nil
 	hosts := f.hosts
 	f.mu.Unlock()
 	f.unbind()

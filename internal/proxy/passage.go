@@ -123,6 +123,9 @@ func (x *passage) find(ctx context.Context, f *front) (*endpoint, *problem) {
 		x.tried, x.crossed, x.turn, x.pool = x.store[:0], false, false, nil
 		t := x.e.table.Load()
 		x.l = f.listener(t)
+		if x.plain && t.challenges(x.asked.Path()) {
+			return nil, notPlain
+		}
 		x.route = x.l.match(x.asked)
 		if x.route == nil {
 			return nil, x.notRouted()

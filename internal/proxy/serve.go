@@ -46,6 +46,9 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem{Status: http.StatusMethodNotAllowed, Code: "no_tunnels", Detail: "this proxy opens no tunnels"}.write(w)
 		return
 	}
+	if e.challenged(w, r) {
+		return
+	}
 	x := &exchange{w: w, r: r, passage: passage{e: e, asked: httpAsked{r}}}
 	p, why := x.enter(r.Context(), f, time.Now())
 	if why != nil {

@@ -21,6 +21,8 @@ type table struct {
 	endpoints map[endpointKey]*endpoint
 	recording recording
 	limits    delivery.PlaneLimits // no field is zero
+	acme      bool                 // a listener gets its certificates by ACME
+	plainAddr string               // of the first public listener without TLS
 }
 
 type endpointKey struct{ id, addr string }
@@ -79,6 +81,7 @@ func compile(spec traffic.Table, old *table, b builder) (*table, error) {
 		recording: recordingOf(spec.Plane),
 		limits:    limitsOf(spec.Plane.Limits, b.files),
 	}
+	t.foundations()
 	callers := map[string][]string{}
 	for _, l := range spec.Listeners {
 		if l.Only != "" && !slices.Contains(callers[l.Only], l.Caller) {

@@ -120,8 +120,17 @@ func (k *issued) start() *authority {
 		DisableHTTPChallenge: k.http == 0,
 		Logger:               zap.NewNop(),
 	})
-	a.config.Issuers = []certmagic.Issuer{a.issuer}
+	a.config.Issuers = []certmagic.Issuer{speechless{a.issuer}}
 	return a
+}
+
+// speechless asks nobody on the terminal for an address of electronic mail, as
+// certmagic does at the first attempt of a kind that is not repeated by itself.
+type speechless struct{ *certmagic.ACMEIssuer }
+
+// PreCheck is certmagic.PreChecker's.
+func (s speechless) PreCheck(ctx context.Context, names []string, _ bool) error {
+	return s.ACMEIssuer.PreCheck(ctx, names, false)
 }
 
 // run gets what is missing, name by name, and renews what there is.
