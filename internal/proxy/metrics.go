@@ -111,7 +111,7 @@ func (e *engine) metricsOfRequests(x *metrics.Text) {
 		})
 		all = append(all, one)
 	}
-	x.Begin(metrics.Family{Name: "slipway_requests_total", Kind: metrics.Counter, Help: "Requests that ended, by how: ok is 1xx to 3xx, client 4xx, server 5xx; the others got no whole answer from an instance."})
+	x.Begin(metrics.Family{Name: "slipway_requests_total", Kind: metrics.Counter, Help: "Requests that ended, by how: ok is 1xx to 3xx, client 4xx, server 5xx, shed found every instance full; the others got no whole answer from one."})
 	for i := range all {
 		for c, name := range classes {
 			x.Count(append(all[i].labels, metrics.Label{Name: "class", Value: name}), *class(c).of(&all[i].Block))
