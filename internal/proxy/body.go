@@ -1,13 +1,14 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/slipway-cd/slipway/internal/proxy/upstream"
 )
 
 // maxReplay is the largest body that is kept to be sent again.
@@ -51,20 +52,6 @@ func takeBody(w http.ResponseWriter, r *http.Request, limit time.Duration) (*bod
 		_ = conn.SetReadDeadline(time.Time{})
 	}
 	return b, nil
-}
-
-// attach gives the body to one attempt.
-func (b *body) attach(req *http.Request) {
-	switch {
-	case b.none:
-		req.Body, req.GetBody = nil, nil
-	case b.whole != nil:
-		// GetBody lets the client itself repeat what a stale connection never took.
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.whole)), nil }
-		req.Body, _ = req.GetBody()
-	default:
-		req.Body = b
-	}
 }
 
 // replayable says whether the body can be sent again in full.
@@ -173,13 +160,34 @@ func newCopyBuffers() *copyBuffers {
 
 var errCaller = errors.New("the caller went away")
 
-// stream copies an answer's body, flushing after each piece when asked to. An
-// error of the caller's side is errCaller.
-func (c *copyBuffers) stream(ctx context.Context, w http.ResponseWriter, from io.Reader, flush func() error) (int64, error) {
+// stream copies an answer's body, flushing whatever is there before it waits for
+// more when asked to. An error of the caller's side is errCaller.
+func (c *copyBuffers) stream(ctx context.Context, w io.Writer, from io.Reader, flush func() error) (int64, error) {
+	var total int64
+	ours, own := from.(*answerBody)
+	if own && flush == nil {
+		n, err := ours.WriteTo(w) // the kernel moves a long one
+		return n, callersFault(ctx, err)
+	}
+	if own {
+		n, err := w.Write(ours.Buffered())
+		total = int64(n)
+		if err != nil {
+			return total, errCaller
+		}
+		if ours.Done() {
+			if ours.ends(); len(ours.res.Trailer) > 0 && flush() != nil { // else a length is set, behind which there is no trailer
+				return total, errCaller
+			}
+			return total, nil
+		}
+	}
 	buf := c.pool.Get().(*[]byte)
 	defer c.pool.Put(buf)
-	var total int64
 	for {
+		if flush != nil && flush() != nil {
+			return total, errCaller
+		}
 		n, err := from.Read(*buf)
 		if n > 0 {
 			wrote, werr := w.Write((*buf)[:n])
@@ -187,20 +195,22 @@ func (c *copyBuffers) stream(ctx context.Context, w http.ResponseWriter, from io
 			if werr != nil {
 				return total, errCaller
 			}
-			if flush != nil {
-				if flush() != nil {
-					return total, errCaller
-				}
-			}
 		}
 		switch {
 		case err == nil:
 		case errors.Is(err, io.EOF):
 			return total, nil
-		case ctx.Err() != nil:
-			return total, errCaller
 		default:
-			return total, err
+			return total, callersFault(ctx, err)
 		}
 	}
+}
+
+// callersFault turns an error that the caller is to blame for into errCaller.
+func callersFault(ctx context.Context, err error) error {
+	var write *upstream.WriteError
+	if err != nil && (ctx.Err() != nil || errors.As(err, &write)) {
+		return errCaller
+	}
+	return err
 }

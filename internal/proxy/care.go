@@ -15,6 +15,7 @@ const (
 	defaultAttempts = 3
 	defaultWait     = time.Second
 	defaultHeld     = 1000
+	defaultIdle     = 10 * time.Minute
 )
 
 const defaultBudget = delivery.Weight(2000) // 20 %

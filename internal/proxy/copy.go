@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -199,7 +198,7 @@ func (c *copied) send(ctx context.Context, body []byte) {
 	k := c.series().begin(began, gen, c.who)
 	ctx, stop := context.WithTimeoutCause(ctx, c.limit, errNoAnswer)
 	defer stop()
-	res, err := roundTrip(p, c.request(ctx, p, body))
+	res, err := roundTrip(ctx, p, call{req: c.request(ctx, p, body), whole: body})
 	if err != nil {
 		c.close(&k, p, ended{why: c.why(ctx, err), in: int64(len(body))})
 		return
@@ -221,9 +220,6 @@ func (c *copied) request(ctx context.Context, p *endpoint, body []byte) *http.Re
 	u.Host = p.addr
 	r.URL = &u
 	r.ContentLength = int64(len(body))
-	if len(body) > 0 {
-		r.Body = io.NopCloser(bytes.NewReader(body))
-	}
 	return r
 }
 
@@ -238,7 +234,7 @@ func (c *copied) why(ctx context.Context, err error) failure {
 	case errors.As(err, &dial):
 		return failure{unreached, err}
 	}
-	return failure{broken, err}
+	return sort(err, c.limit)
 }
 
 func (c *copied) close(k *ticket, p *endpoint, n ended) {

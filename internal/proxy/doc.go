@@ -12,6 +12,11 @@
 // request is made as its body passes, and sent by somebody else later; a fault
 // is looked for by one load, and what it touches is counted as its own.
 //
+// Two paths carry requests by one passage, which routes, claims and counts. The
+// full path is net/http in front, for everything; the raw path answers plain
+// HTTP/1.1 on plain routes without it, and hands a connection that wants more to
+// the full path for good. Both speak to HTTP/1.1 instances through upstream.
+//
 // The life of a table: validated whole, compiled aside, its new addresses bound,
 // written to disk, swapped in by one pointer; then what only the old table had
 // refuses claims and drains. Everything on the way of a request reads the table

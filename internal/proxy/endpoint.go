@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/proxy/limit"
+	"github.com/slipway-cd/slipway/internal/proxy/upstream"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
@@ -34,8 +35,9 @@ type endpoint struct {
 	id, addr string
 	release  delivery.ReleaseID
 	protocol delivery.Protocol
-	client   *http.Transport
-	load     atomic.Int64 // requests in flight, and the retired bit
+	client   *http.Transport  // of an instance that speaks HTTP/2
+	upstream *upstream.Client // of one that speaks HTTP/1.1
+	load     atomic.Int64     // requests in flight, and the retired bit
 	gone     chan struct{}
 	check    atomic.Pointer[traffic.Check]
 	drain    atomic.Int64                // traffic.Pool.Drain
@@ -56,7 +58,7 @@ type endpoint struct {
 	timer *time.Timer           // guarded by mu: cuts at the drain limit
 }
 
-func newEndpoint(spec traffic.Endpoint, release delivery.ReleaseID, protocol delivery.Protocol, log *slog.Logger) *endpoint {
+func newEndpoint(spec traffic.Endpoint, release delivery.ReleaseID, protocol delivery.Protocol, buffers *upstream.Buffers, log *slog.Logger) *endpoint {
 	p := &endpoint{
 		id: spec.ID, addr: spec.Addr, release: release, protocol: protocol,
 		gone:  make(chan struct{}),
@@ -65,6 +67,7 @@ func newEndpoint(spec traffic.Endpoint, release delivery.ReleaseID, protocol del
 	}
 	p.up.Store(true)
 	p.fresh.Store(time.Now().UnixNano())
+	p.upstream = upstream.New(upstream.Options{Addr: p.addr, DialTimeout: dialTimeout, Idle: idleUpstream, Buffers: buffers})
 	p.client = &http.Transport{
 		DialContext:            p.dial,
 		MaxIdleConnsPerHost:    1024,
@@ -166,6 +169,7 @@ func (p *endpoint) retire() {
 	p.load.Or(retired)
 	close(p.gone)
 	p.client.CloseIdleConnections()
+	p.upstream.CloseIdle()
 	if limit := time.Duration(p.drain.Load()); limit > 0 {
 		p.mu.Lock()
 		p.timer = time.AfterFunc(limit, p.sever)
@@ -189,6 +193,7 @@ func (p *endpoint) sever() {
 	for _, c := range open {
 		_ = c.Close()
 	}
+	p.upstream.Sever()
 }
 
 // healthy says whether the endpoint passes its check, is not ejected and not

@@ -21,6 +21,7 @@ import (
 	"github.com/slipway-cd/slipway/internal/proxy/handover"
 	"github.com/slipway-cd/slipway/internal/proxy/mirror"
 	"github.com/slipway-cd/slipway/internal/proxy/otlp"
+	"github.com/slipway-cd/slipway/internal/proxy/upstream"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
@@ -43,6 +44,7 @@ type engine struct {
 	copies   *mirror.Queue
 	access   *accesslog.Log
 	spans    *otlp.Exporter
+	uppers   *upstream.Buffers           // shared by all instances
 	spawn    func(func(context.Context)) // runs until Run's context ends; Run waits for it
 	files    int                         // that may be open
 	house    *door.House
@@ -72,7 +74,7 @@ func newEngine(o Options, boot string, files int) *engine {
 	e := &engine{
 		files: files, house: door.New(door.Share(files), o.Log),
 		log: o.Log, version: o.Version, boot: boot, started: time.Now(),
-		disk: disk{o.StateDir}, counts: newCounts(), legacy: newLegacy(), buffers: newCopyBuffers(),
+		disk: disk{o.StateDir}, counts: newCounts(), legacy: newLegacy(), buffers: newCopyBuffers(), uppers: upstream.NewBuffers(),
 		seat: &seat{socket: o.Socket, locks: o.Locks}, first: o.First, args: o.Args, onStep: o.onStep,
 		given: make(chan *handover.Successor, 1), climbing: make(chan struct{}, 1),
 		faults: fault.New(bucket, o.Log), copies: mirror.New(mirror.Bounds()),
@@ -160,7 +162,7 @@ func (e *engine) enforce(ctx context.Context, spec traffic.Table, allowed func()
 func (e *engine) builder() builder {
 	return builder{
 		endpoint: func(spec traffic.Endpoint, p *traffic.Pool) *endpoint {
-			return newEndpoint(spec, p.Release, p.Protocol, e.log)
+			return newEndpoint(spec, p.Release, p.Protocol, e.uppers, e.log)
 		},
 		series: e.counts.of,
 		files:  e.files,
@@ -294,6 +296,7 @@ func (e *engine) mend(ctx context.Context) {
 		case <-tick.C:
 		}
 		e.house.Tick()
+		e.sweepConns(time.Now())
 		if e.take(ctx) != nil {
 			return
 		}

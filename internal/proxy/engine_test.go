@@ -25,7 +25,7 @@ import (
 var quiet = slog.New(slog.DiscardHandler)
 
 func endpointOf(id string) *endpoint {
-	return newEndpoint(traffic.Endpoint{ID: id, Addr: "127.0.0.1:1"}, "r1", delivery.HTTP1, quiet)
+	return newEndpoint(traffic.Endpoint{ID: id, Addr: "127.0.0.1:1"}, "r1", delivery.HTTP1, nil, quiet)
 }
 
 // Case 59 at its core: after retire no claim succeeds, and a zero seen then stays.

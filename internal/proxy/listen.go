@@ -30,6 +30,7 @@ type front struct {
 	last    atomic.Pointer[traffic.Listener] // as it last was in a table
 	leaving atomic.Bool
 	door    *door.Door
+	raws    rawSet
 
 	mu     sync.Mutex
 	ln     net.Listener // guarded by mu; nil while not bound
@@ -99,7 +100,7 @@ func (f *front) descriptor() handover.Descriptor {
 // serve accepts until the listener closes; a socket that fails by itself is
 // bound again by the engine.
 func (f *front) serve(ctx context.Context, ln net.Listener) {
-	err := f.door.Serve(ctx, ln, func(g *door.Guest) { f.hand(g) })
+	err := f.door.Serve(ctx, ln, func(g *door.Guest) { f.take(ctx, g) })
 	if ctx.Err() != nil || errors.Is(err, net.ErrClosed) { // it was unbound
 		return
 	}
@@ -179,11 +180,12 @@ func (f *front) finish(ctx context.Context) error {
 	hosts := f.hosts
 	f.mu.Unlock()
 	f.unbind()
-	errs := make(chan error, len(hosts))
+	errs := make(chan error, len(hosts)+1)
+	go func() { errs <- f.raws.drain(ctx) }()
 	for _, h := range hosts {
 		go func() { errs <- h.shutdown(ctx) }()
 	}
-	var err error
+	err := <-errs
 	for range hosts {
 		err = errors.Join(err, <-errs)
 	}

@@ -505,7 +505,7 @@ func TestNoSecretLeaks(t *testing.T) {
 		torn := "GET /torn?" + secret + " HTTP/1.1\r\nHost: shop\r\n"
 		for _, first := range append(slices.Repeat([]string{torn}, 12), // one instance is ejected for them
 			"GET /plain?token="+secret+"&"+secret+" HTTP/1.1\r\nHost: shop\r\n",
-			"GET http://me:"+secret+"@shop/absolute?"+secret+" HTTP/1.1\r\nHost: shop\r\n",
+			"GET http://shop/absolute?"+secret+" HTTP/1.1\r\nHost: shop\r\n",
 			"GET /proxy/http://me:"+secret+"@x/ HTTP/1.1\r\nHost: shop\r\n",
 		) {
 			var d net.Dialer

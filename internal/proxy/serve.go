@@ -7,8 +7,8 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/http/httptrace"
 	"net/textproto"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -134,17 +134,16 @@ type attempt struct {
 }
 
 func (a *attempt) make(ctx context.Context, p *endpoint) (*http.Response, error) {
-	trace := &httptrace.ClientTrace{
-		GotFirstResponseByte: func() { a.answered.Store(true) },
-		Got1xxResponse:       a.interim,
-	}
 	ctx = a.limit(ctx)
-	req := a.x.out.WithContext(httptrace.WithClientTrace(ctx, trace))
+	req := a.x.out.WithContext(ctx)
 	u := *a.x.out.URL
 	u.Host = p.addr
 	req.URL = &u
-	a.x.body.attach(req)
-	res, err := roundTrip(p, req)
+	c := call{req: req, whole: a.x.body.whole, answered: func() { a.answered.Store(true) }, interim: a.interim}
+	if !a.x.body.replayable() {
+		req.Body, c.stop = a.x.body, func() { a.x.body.end(a.x.w) }
+	}
+	res, err := roundTrip(ctx, p, c)
 	a.mu.Lock()
 	a.over = true
 	a.mu.Unlock()
@@ -224,7 +223,7 @@ func (x *exchange) why(ctx context.Context, err error) failure {
 	case errors.As(err, &dial):
 		return failure{unreached, err}
 	}
-	return failure{broken, err}
+	return sort(err, x.route.timeout)
 }
 
 // answer passes an instance's answer on.
@@ -240,20 +239,15 @@ func (x *exchange) answer(ctx context.Context, p *endpoint, res *http.Response) 
 	}
 	x.head = res.Header
 	h := x.w.Header()
-	announced := len(res.Trailer)
+	announced := slices.Collect(maps.Keys(res.Trailer))
 	copyAnswer(h, res.Header)
-	if announced > 0 {
-		names := make([]string, 0, announced)
-		for name := range res.Trailer {
-			names = append(names, name)
-		}
-		h.Set("Trailer", strings.Join(names, ", "))
+	if len(announced) > 0 {
+		h.Set("Trailer", strings.Join(announced, ", "))
 	}
 	x.w.WriteHeader(res.StatusCode)
 	var flush func() error
 	if streams(res) {
 		flush = http.NewResponseController(x.w).Flush
-		_ = flush()
 	}
 	from := io.Reader(res.Body)
 	if x.fault != nil {
@@ -279,12 +273,11 @@ func (x *exchange) answer(ctx context.Context, p *endpoint, res *http.Response) 
 		panic(http.ErrAbortHandler)
 	}
 	p.answered()
-	if len(res.Trailer) == announced {
-		maps.Copy(h, res.Trailer)
-	} else {
-		for name, values := range res.Trailer {
-			h[http.TrailerPrefix+name] = values
+	for name, values := range res.Trailer {
+		if !slices.Contains(announced, name) {
+			name = http.TrailerPrefix + name
 		}
+		h[name] = values
 	}
 	x.end(failure{how: finished}, res.StatusCode, n)
 }

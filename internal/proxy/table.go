@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"slices"
 	"time"
@@ -38,6 +39,7 @@ type route struct {
 	plain   bool // nothing of it needs the full path
 	live    bool // some release has weight
 	care
+	idle time.Duration // of a body
 }
 
 // target is traffic.Target, compiled.
@@ -113,7 +115,7 @@ func compile(spec traffic.Table, old *table, b builder) (*table, error) {
 
 func (t *table) compileRoute(spec *traffic.Route, old *table, b builder) *route {
 	before := old.route(spec.Name)
-	r := &route{spec: spec, care: careFor(spec, before)}
+	r := &route{spec: spec, care: careFor(spec, before), idle: cmp.Or(spec.Idle, defaultIdle)}
 	upto, live := 0, 0
 	for i := range spec.Pools {
 		ps := &spec.Pools[i]

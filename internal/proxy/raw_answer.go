@@ -1,0 +1,191 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/slipway-cd/slipway/internal/proxy/upstream"
+	"github.com/slipway-cd/slipway/internal/proxy/wire"
+)
+
+// answer passes an instance's answer on.
+func (c *rawConn) answer(p *endpoint, conn *upstream.Conn, res *wire.Response, in int) rawDone {
+	x := &c.x
+	if !x.crossed {
+		x.ticket.answered(time.Since(x.ticket.began))
+	}
+	if res.Upgrade { // nobody asked for it
+		conn.Discard()
+		why := failure{broken, errNotAsked}
+		x.lost(p, why)
+		c.held = nil
+		return c.refuse(why, in)
+	}
+	end, ends := ended{status: res.Status, in: int64(in)}, c.ends()
+	var err error
+	c.waits.Store(conn)
+	end.out, err = c.pass(conn.Body(), res, ends)
+	c.waits.Store(nil)
+	if err == nil {
+		p.answered()
+	} else if end.why = sort(err, x.route.timeout); end.why.how != cancelled {
+		end.why.how = broken
+		x.blame(p, end.why)
+	}
+	if err != nil || res.Status >= 500 { // else nobody looks at it
+		end.head = rawLines(res.Fields)
+	}
+	x.close(end)
+	if err == nil {
+		conn.Release()
+	} else {
+		conn.Discard()
+	}
+	p.unclaim()
+	c.held = nil
+	if err != nil || ends {
+		return rawCut
+	}
+	return rawServed
+}
+
+// pass writes the answer and returns how much of a body it had. What is there
+// already goes out together with the head.
+func (c *rawConn) pass(body *upstream.Body, res *wire.Response, ends bool) (int64, error) {
+	body.SetIdle(c.x.route.idle)
+	framed := res.Length == wire.Chunked || res.Length == wire.UntilClose
+	c.out = c.appendAnswer(c.out[:0], res, ends, framed)
+	if framed {
+		return c.passPieces(body)
+	}
+	ready := body.Buffered()
+	c.out = append(c.out, ready...)
+	if err := c.flush(); err != nil {
+		return 0, err
+	}
+	n := int64(len(ready))
+	if body.Done() {
+		return n, nil
+	}
+	more, err := body.WriteTo((*rawWriter)(c))
+	return n + more, err
+}
+
+// passPieces passes on a body of unknown length, piece by piece as it comes.
+func (c *rawConn) passPieces(body *upstream.Body) (int64, error) {
+	ready := body.Buffered()
+	total := int64(len(ready))
+	if total > 0 {
+		c.out = wire.AppendChunk(c.out, ready)
+	}
+	if !body.Done() {
+		buf := c.e.buffers.pool.Get().(*[]byte)
+		defer c.e.buffers.pool.Put(buf)
+		for !body.Done() {
+			if err := c.flush(); err != nil { // nothing waits for what is still to come
+				return total, err
+			}
+			n, err := body.Read(*buf)
+			if n > 0 {
+				total += int64(n)
+				c.out = wire.AppendChunk(c.out, (*buf)[:n])
+			}
+			if err != nil && !body.Done() {
+				return total, err
+			}
+		}
+	}
+	c.out = wire.AppendLast(c.out, body.Trailer())
+	return total, c.flush()
+}
+
+// flush writes what is in c.out to the caller.
+func (c *rawConn) flush() error {
+	_, err := (*rawWriter)(c).Write(c.out)
+	c.out = c.out[:0]
+	return err
+}
+
+// rawWriter is the caller's side of an answer. It notes each piece, so that an
+// answer nobody takes is noticed.
+type rawWriter rawConn
+
+func (w *rawWriter) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n, err := w.tcp.Write(p)
+	if err != nil {
+		err = &upstream.WriteError{Err: err}
+	}
+	return n, err
+}
+
+// rawPiece is how much the kernel moves between two signs of life.
+const rawPiece = 1 << 20
+
+// ReadFrom lets the kernel move a long body from socket to socket.
+func (w *rawWriter) ReadFrom(r io.Reader) (total int64, err error) {
+	all, limited := r.(*io.LimitedReader)
+	if !limited {
+		return w.tcp.ReadFrom(r)
+	}
+	for all.N > 0 && err == nil {
+		piece := io.LimitedReader{R: all.R, N: min(all.N, rawPiece)}
+		var n int64
+		n, err = w.tcp.ReadFrom(&piece)
+		total += n
+		all.N -= n
+		(*rawConn)(w).enters(rawBusy, time.Now())
+		if n == 0 {
+			break
+		}
+	}
+	return total, err
+}
+
+// appendAnswer writes the head that the caller gets.
+func (c *rawConn) appendAnswer(b []byte, res *wire.Response, ends, framed bool) []byte {
+	b = appendStatus(b, res)
+	dated := false
+	for i := range res.Fields {
+		f := &res.Fields[i]
+		if f.Kind.HopByHop() || f.Kind == wire.KindContentLength && framed {
+			continue
+		}
+		dated = dated || len(f.Name) == 4 && wire.Is(f.Name, "date")
+		b = appendField(b, f.Name, f.Value)
+	}
+	if !dated {
+		b = appendDate(b)
+	}
+	if c.x.remembers() {
+		b = append(b, "Set-Cookie: "+keyCookie+"="...)
+		b = append(b, c.x.who.key...)
+		b = append(b, cookieRest...)
+		b = append(b, "\r\n"...)
+	}
+	if framed {
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	}
+	if ends {
+		b = append(b, "Connection: close\r\n"...)
+	}
+	return append(b, "\r\n"...)
+}
+
+func appendStatus(b []byte, res *wire.Response) []byte {
+	b = append(b, "HTTP/1.1 "...)
+	b = strconv.AppendInt(b, int64(res.Status), 10)
+	b = append(b, ' ')
+	b = append(b, res.Reason...)
+	return append(b, "\r\n"...)
+}
+
+func appendDate(b []byte) []byte {
+	b = append(b, "Date: "...)
+	b = time.Now().UTC().AppendFormat(b, http.TimeFormat)
+	return append(b, "\r\n"...)
+}

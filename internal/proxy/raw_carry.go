@@ -1,0 +1,215 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/slipway-cd/slipway/internal/proxy/upstream"
+	"github.com/slipway-cd/slipway/internal/proxy/wire"
+)
+
+// rawDone is what became of a request, and so of its connection.
+type rawDone int
+
+const (
+	rawServed   rawDone = iota // the next request may come
+	rawCut                     // the connection ends
+	rawHandOver                // the full path carries it
+)
+
+// rawSlack is how much later than the deadlines of an exchange its connection is
+// given up.
+const rawSlack = 10 * time.Second
+
+// carry answers one request, whose body is whole.
+func (c *rawConn) carry(ctx context.Context, body []byte) rawDone {
+	c.req.decode()
+	began := time.Now()
+	c.enters(rawBusy, began)
+	x := &c.x
+	*x = passage{e: c.e, asked: &c.req, plain: true}
+	p, why := x.enter(ctx, c.f, began)
+	if why == notPlain {
+		return rawHandOver
+	}
+	if why != nil {
+		return c.problem(*why)
+	}
+	x.arrive()
+	c.patience.Store(int64(max(x.route.timeout, x.route.idle) + rawSlack))
+	if p == nil {
+		return c.refuse(x.none(), len(body))
+	}
+	deadline := x.arrived.Add(x.patience())
+	for {
+		c.held = p
+		conn, res, err := c.try(ctx, p, body, deadline)
+		if err == nil {
+			return c.answer(p, conn, res, len(body))
+		}
+		failed := attempted{why: c.why(err), replayable: true, untouched: true, answered: conn != nil && conn.Answered()}
+		if conn != nil {
+			conn.Discard()
+		}
+		c.held = nil
+		x.lost(p, failed.why)
+		if p = x.again(ctx, failed); p == nil {
+			return c.refuse(failed.why, len(body))
+		}
+		x.ticket.retried()
+	}
+}
+
+// try sends the request to one instance and returns the head of its answer. A
+// kept connection that turns out to have been closed is not the instance's fault,
+// and another one is tried at once if the request may be repeated.
+func (c *rawConn) try(ctx context.Context, p *endpoint, body []byte, deadline time.Time) (*upstream.Conn, *wire.Response, error) {
+	limit := deadline
+	if perTry := c.x.route.perTry; perTry > 0 {
+		if mine := c.x.since.Add(perTry); mine.Before(deadline) {
+			limit = mine
+		}
+	}
+	repeatable := idempotent(c.req.Method())
+	get := p.upstream.Get
+	if !repeatable {
+		get = p.upstream.GetChecked
+	}
+	for {
+		conn, err := get(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		head := append(c.appendHead(conn.Scratch()), body...)
+		c.waits.Store(conn)
+		res, err := conn.Do(ctx, &upstream.Request{Head: head, Method: c.req.Method(), Deadline: limit, Interim: c.interim})
+		c.waits.Store(nil)
+		if limit != deadline && errors.Is(err, upstream.ErrDeadline) {
+			return conn, nil, fmt.Errorf("%w within %s", errPerTry, c.x.route.perTry)
+		}
+		var broke *upstream.ConnError
+		if err == nil || !repeatable || !errors.As(err, &broke) || !broke.Stale() {
+			return conn, res, err
+		}
+		conn.Discard()
+		get = p.upstream.GetFresh
+	}
+}
+
+// appendHead writes the head that the instance gets.
+func (c *rawConn) appendHead(b []byte) []byte {
+	x := &c.x
+	b = append(b, c.req.Request.Method...)
+	b = append(b, ' ')
+	b = append(b, c.req.Target...)
+	b = append(b, " HTTP/1.1\r\n"...)
+	edge := x.edge()
+	for i := range c.req.Fields {
+		f := &c.req.Fields[i]
+		if f.Kind.Framing() || c.ours(f, edge) {
+			continue
+		}
+		b = appendField(b, f.Name, f.Value)
+	}
+	b = c.appendForwarded(b, edge)
+	cohort := x.onward()
+	b = append(append(append(b, keyHeader+": "...), x.who.key...), "\r\n"...)
+	if cohort != "" {
+		b = append(append(append(b, cohortHeader+": "...), cohort...), "\r\n"...)
+	}
+	b = append(x.trace.AppendParent(append(b, "Traceparent: "...)), "\r\n"...)
+	b = append(x.appendBaggage(append(b, "Baggage: "...), cohort), "\r\n"...)
+	if c.req.Has(wire.KindContentLength) {
+		b = append(b, "Content-Length: "...)
+		b = append(strconv.AppendInt(b, c.req.Length, 10), "\r\n"...)
+	}
+	return append(b, "\r\n"...)
+}
+
+func appendField(b, name, value []byte) []byte {
+	b = append(b, name...)
+	b = append(b, ": "...)
+	b = append(b, value...)
+	return append(b, "\r\n"...)
+}
+
+// interim passes 103 and its like on.
+func (c *rawConn) interim(res *wire.Response) error {
+	if res.Status <= http.StatusSwitchingProtocols {
+		return nil
+	}
+	b := appendStatus(c.out[:0], res)
+	for i := range res.Fields {
+		if f := &res.Fields[i]; !f.Kind.Framing() {
+			b = appendField(b, f.Name, f.Value)
+		}
+	}
+	c.out = append(b, "\r\n"...)
+	_, err := c.tcp.Write(c.out)
+	return err
+}
+
+// why sorts an attempt's error.
+func (c *rawConn) why(err error) failure { return sort(err, c.x.route.timeout) }
+
+// refuse answers for a request that no instance answered.
+func (c *rawConn) refuse(why failure, in int) rawDone {
+	if why.how == cancelled {
+		c.x.close(ended{why: why, in: int64(in)})
+		return rawCut
+	}
+	p := c.x.refusal(why)
+	c.x.close(ended{why: why, status: p.Status, in: int64(in)})
+	return c.problem(p)
+}
+
+// problem answers by itself.
+func (c *rawConn) problem(p problem) rawDone {
+	body := p.body()
+	b := append(c.out[:0], "HTTP/1.1 "...)
+	b = strconv.AppendInt(b, int64(p.Status), 10)
+	b = append(b, ' ')
+	b = append(b, http.StatusText(p.Status)...)
+	b = append(b, "\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n"...)
+	if p.Status == http.StatusServiceUnavailable {
+		b = append(b, "Retry-After: 1\r\n"...)
+	}
+	b = appendDate(b)
+	ends := c.ends()
+	if ends {
+		b = append(b, "Connection: close\r\n"...)
+	}
+	b = append(b, "Content-Length: "...)
+	b = strconv.AppendInt(b, int64(len(body)), 10)
+	b = append(b, "\r\n\r\n"...)
+	if c.req.Method() != http.MethodHead {
+		b = append(b, body...)
+	}
+	c.out = b
+	if _, err := c.tcp.Write(b); err != nil || ends {
+		return rawCut
+	}
+	return rawServed
+}
+
+// ends says whether this answer is the connection's last.
+func (c *rawConn) ends() bool {
+	return c.req.Close || c.e.ending.Load() || c.f.leaving.Load()
+}
+
+// refuseHead answers a request that breaks the rules of HTTP. The connection
+// ends: where the next request begins nobody can say.
+func (c *rawConn) refuseHead(err error) {
+	p := problem{Status: http.StatusBadRequest, Code: "bad_request", Detail: err.Error()}
+	if broken, ok := errors.AsType[*wire.Error](err); ok {
+		p.Status = broken.Status
+	}
+	c.req.Request = wire.Request{}
+	c.req.Close = true
+	c.problem(p)
+	c.lingers = true
+}
