@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -90,6 +92,22 @@ func grpcPool(t *testing.T, release delivery.ReleaseID) (traffic.Pool, *grpcServ
 	p := traffictest.Share(&traffictest.Instance{ID: string(release) + ".0", Addr: ln.Addr().String(), Release: release, Version: string(release)}, delivery.Full)
 	p.Check, p.Protocol = traffic.Check{}, delivery.H2C
 	return p, service
+}
+
+// grpcHealth is a real gRPC server whose service shop.Cart is as healthy as told.
+func grpcHealth(t *testing.T) (*health.Server, string) {
+	t.Helper()
+	var lc net.ListenConfig
+	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, states := grpc.NewServer(), health.NewServer()
+	healthpb.RegisterHealthServer(srv, states)
+	states.SetServingStatus("shop.Cart", healthpb.HealthCheckResponse_SERVING)
+	go func() { _ = srv.Serve(ln) }()
+	t.Cleanup(srv.Stop)
+	return states, ln.Addr().String()
 }
 
 // grpcClient speaks gRPC without TLS to addr, and does not repeat calls.
