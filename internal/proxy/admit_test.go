@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/proxy/limit"
+	"github.com/slipway-cd/slipway/internal/proxy/metrics"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
@@ -31,7 +33,8 @@ func newWaiting(endpoints, most int) *waiting {
 	}
 	spec := &traffic.Route{Name: "prod/shop", Service: "shop"}
 	w := &waiting{e: &engine{}, pool: p, route: &route{spec: spec, pools: []*pool{p}, care: careFor(spec, nil)}}
-	w.e.table.Store(&table{routes: map[string]*route{spec.Name: w.route}})
+	spec.Hold.For = time.Minute
+	w.e.table.Store(&table{spec: traffic.Table{Routes: []traffic.Route{*spec}}, routes: map[string]*route{spec.Name: w.route}})
 	return w
 }
 
@@ -88,6 +91,13 @@ func TestWhoIsWaitedFor(t *testing.T) {
 		x := &passage{e: w.e, route: w.route, pool: w.pool}
 		if p, wants := x.look(failure{}, false); p != nil || wants != w.pool {
 			t.Errorf("a newcomer got %v, waits for %v; want it behind the one who waits", p, wants)
+		}
+		var text metrics.Text
+		w.e.metricsOfWaits(&text)
+		for _, want := range []string{`slipway_queued_requests{route="prod/shop",release="r1",version="v1"} 1`, `slipway_held_requests{route="prod/shop"} 0`} {
+			if !strings.Contains(string(text.Bytes()), want+"\n") {
+				t.Errorf("metrics are\n%s, want %s", text.Bytes(), want)
+			}
 		}
 		w.pool.queue.Freed()
 		if got := <-back; got != only {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"cmp"
+	"net/textproto"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
@@ -23,8 +24,9 @@ const defaultBudget = delivery.Weight(2000) // 20 %
 // care is what a route does for its instances, and against more requests than
 // they can answer. What it counts by outlives the table.
 type care struct {
-	timeout  time.Duration // of all attempts, and of waiting for a slot
-	perTry   time.Duration // 0 is timeout
+	sticky   delivery.Sticky // header in its canonical form
+	timeout  time.Duration   // of all attempts, and of waiting for a slot
+	perTry   time.Duration   // 0 is timeout
 	attempts int
 	share    delivery.Weight // of retries
 	eject    ejection
@@ -36,11 +38,15 @@ type care struct {
 // careFor compiles the care of a route, with what old, which may be nil, counted.
 func careFor(spec *traffic.Route, old *route) care {
 	c := care{
+		sticky:   spec.Sticky,
 		timeout:  cmp.Or(spec.Timeout, defaultTimeout),
 		perTry:   spec.PerTry,
 		attempts: cmp.Or(spec.Retries.Attempts, defaultAttempts),
 		share:    cmp.Or(spec.Retries.Budget, defaultBudget),
 		eject:    ejectionOf(spec.Ejection),
+	}
+	if c.sticky.By == delivery.ByHeader {
+		c.sticky.Name = textproto.CanonicalMIMEHeaderKey(c.sticky.Name)
 	}
 	now := time.Now()
 	if old != nil {

@@ -47,6 +47,7 @@ func (e *engine) metrics(w http.ResponseWriter, _ *http.Request) {
 	e.metricsOfPlane(&x)
 	e.metricsOfRequests(&x)
 	e.metricsOfEndpoints(&x)
+	e.metricsOfWaits(&x)
 	w.Header().Set("Content-Type", metrics.ContentType)
 	_, _ = w.Write(x.Bytes())
 }
@@ -225,6 +226,27 @@ func (e *engine) publish(ctx context.Context, addr string) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
+		}
+	}
+}
+
+// metricsOfWaits tells who waits for whom: what an autoscaler goes by, when
+// instances are bounded.
+func (e *engine) metricsOfWaits(x *metrics.Text) {
+	t := e.table.Load()
+	x.Begin(metrics.Family{Name: "slipway_queued_requests", Kind: metrics.Gauge, Help: "Requests that wait for an instance of a release to have room."})
+	for i := range t.spec.Routes {
+		r := t.routes[t.spec.Routes[i].Name]
+		for _, p := range r.pools {
+			if p.queue != nil {
+				x.Count([]metrics.Label{{Name: "route", Value: r.spec.Name}, {Name: "release", Value: string(p.spec.Release)}, {Name: "version", Value: p.spec.Version}}, uint64(p.queue.Waiting()))
+			}
+		}
+	}
+	x.Begin(metrics.Family{Name: "slipway_held_requests", Kind: metrics.Gauge, Help: "Requests that are held until a release of their route takes traffic."})
+	for i := range t.spec.Routes {
+		if r := t.routes[t.spec.Routes[i].Name]; r.spec.Hold.For > 0 {
+			x.Count([]metrics.Label{{Name: "route", Value: r.spec.Name}}, uint64(r.hold.Waiting()))
 		}
 	}
 }

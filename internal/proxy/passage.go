@@ -133,7 +133,7 @@ func (x *passage) find(ctx context.Context, f *front) (*endpoint, *problem) {
 		if x.plain && (!x.route.plain || x.e.faults.On(x.route.spec.Name)) {
 			return nil, notPlain
 		}
-		x.who = callerOf(x.asked, x.edge(), x.route.spec.Sticky)
+		x.who = callerOf(x.asked, x.edge(), x.route.sticky)
 		if why := x.pays(); why != nil {
 			return nil, why
 		}

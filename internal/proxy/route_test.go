@@ -142,7 +142,7 @@ func TestTargetsPassTheSplitBy(t *testing.T) {
 
 func TestStickyKeys(t *testing.T) {
 	bothPaths(t, func(t *testing.T, w *traffictest.World) {
-		for i, by := range []delivery.Sticky{{By: delivery.ByHeader, Name: "X-User"}, {By: delivery.ByCookie, Name: "uid"}, {By: delivery.ByIP}, {By: delivery.ByNobody}} {
+		for i, by := range []delivery.Sticky{{By: delivery.ByHeader, Name: "x-user"}, {By: delivery.ByCookie, Name: "uid"}, {By: delivery.ByIP}, {By: delivery.ByNobody}} {
 			name := fmt.Sprint("s", i)
 			a, b := w.Instance(name+"a", delivery.ReleaseID("a"), "v2"), w.Instance(name+"b", delivery.ReleaseID("b"), "v1")
 			r := w.Route("prod/"+name, []string{name}, traffictest.Share(a, delivery.Full/2), traffictest.Share(b, delivery.Full/2))
