@@ -138,14 +138,14 @@ func left(ctx context.Context, d *driver.Driver, all []traffic.EndpointState) (i
 }
 
 func (s *session) drainTable(v drainView, undo bool) string {
-	names := strings.Join(idsOf(v.Endpoints), ", ")
+	names, back := strings.Join(idsOf(v.Endpoints), ", "), "slipway proxy drain "+v.Target+" --undo"
 	switch {
 	case undo:
-		return fmt.Sprintf("%s %s takes requests again\n", s.look.good("✔"), names) + next("slipway proxy routes")
+		return fmt.Sprintf("%s back in rotation: %s\n", s.look.good("✔"), names) + next("slipway proxy routes")
 	case v.InFlight > 0:
-		return fmt.Sprintf("  %s %s takes no new request; %s still in flight\n", s.look.sign(signWaits), names, plural(v.InFlight, "request")) + next("slipway proxy routes", "slipway proxy drain "+v.Target+" --undo")
+		return fmt.Sprintf("%s out of rotation: %s, %s still in flight\n", s.look.sign(signWaits), names, plural(v.InFlight, "request")) + next("slipway proxy routes", back)
 	}
-	return fmt.Sprintf("%s %s is drained\n", s.look.good("✔"), names) + next("slipway proxy drain "+v.Target+" --undo")
+	return fmt.Sprintf("%s out of rotation: %s, nothing in flight\n", s.look.good("✔"), names) + next(back)
 }
 
 func idsOf(all []traffic.EndpointState) []string {

@@ -92,6 +92,11 @@ func viewOf(ctx context.Context, plane *driver.Driver) (planeView, error) {
 	if err != nil {
 		return planeView{}, err
 	}
+	return combine(state, table, counted), nil
+}
+
+// combine puts together what is known of each route.
+func combine(state traffic.State, table traffic.Table, counted map[poolKey]tally) planeView {
 	v := planeView{Generation: state.Generation, PID: state.PID, Version: state.Version, Predecessor: state.Predecessor, Listeners: []listenerView{}, Draining: state.Draining}
 	routes := map[string]traffic.RouteState{}
 	for _, r := range state.Routes {
@@ -111,7 +116,7 @@ func viewOf(ctx context.Context, plane *driver.Driver) (planeView, error) {
 		}
 		v.Listeners = append(v.Listeners, lv)
 	}
-	return v, nil
+	return v
 }
 
 // places lists where a route is reached on a listener.

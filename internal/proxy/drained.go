@@ -53,9 +53,7 @@ func (e *engine) putBack(ctx context.Context, target string) ([]traffic.Endpoint
 	return e.rotate(ctx, target, func(_ *table, all []*endpoint) error {
 		for _, p := range all {
 			p.drained.Store(nil)
-			if p.queue.Load() != nil {
-				p.stir() // nothing else tells those that wait that it is back
-			}
+			p.stir() // nothing else tells those that wait that it is back
 		}
 		return nil
 	})

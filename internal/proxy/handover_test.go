@@ -3,10 +3,13 @@ package proxy_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -401,5 +404,135 @@ func TestFailuresOfTheOldProcessAreShown(t *testing.T) {
 	})
 	if code := <-done; code != 518 || seen != 1 {
 		t.Errorf("answer %d, shown %d times", code, seen)
+	}
+}
+
+// After the hand-over a request that waits for its answer has its own time; an
+// answer that streams and a WebSocket have PlaneLimits.Streams.
+func TestOldProcessCutsStreamsOnly(t *testing.T) {
+	t.Parallel()
+	dir := shortDir(t)
+	process(t, dir)
+	d := driver.New(filepath.Join(dir, "s"))
+	w := traffictest.NewWorld(t, d)
+	w.Plane.Limits.Streams = time.Second
+	let := make(chan struct{})
+	in := backend(t, "1", func(rw http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/events":
+			rw.Header().Set("Content-Type", "text/event-stream")
+			for pause(r.Context(), 10*time.Millisecond) {
+				if _, err := io.WriteString(rw, "data: x\n\n"); err != nil || http.NewResponseController(rw).Flush() != nil {
+					return
+				}
+			}
+		case "/silent":
+			_ = http.NewResponseController(rw).Flush()
+			<-r.Context().Done()
+		case "/slow":
+			select {
+			case <-let:
+			case <-r.Context().Done():
+			}
+			_, _ = io.WriteString(rw, "done")
+		}
+	})
+	one(w, in)
+	cut := make(chan error, 2)
+	for _, path := range []string{"/events", "/silent"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+w.Addr+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+		if err != nil || res.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %v", path, err)
+		}
+		go func() {
+			defer res.Body.Close()
+			_, err := io.Copy(io.Discard, res.Body)
+			cut <- err
+		}()
+	}
+	slow := make(chan string, 1)
+	go func() { _, body := w.AskPath("shop", "", "/slow"); slow <- body }()
+	await(t, "three requests in flight", func() bool { return w.State().Routes[0].Pools[0].Endpoints[0].InFlight == 3 })
+	done, err := d.Upgrade(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := <-cut; err == nil {
+			t.Error("a stream that was cut ended in good order")
+		}
+	}
+	if s := w.State(); s.Predecessor != done.OldPID {
+		t.Errorf("State = %+v, want the predecessor, which waits for an answer", s)
+	}
+	close(let)
+	if body := <-slow; body != "done" {
+		t.Errorf("the slow request = %q, want its answer", body)
+	}
+	await(t, "the old process to end", func() bool { return w.State().Predecessor == 0 })
+}
+
+// Callers who speak HTTP/2 are told to go by GOAWAY, and lose nothing.
+func TestUpgradeUnderHTTP2(t *testing.T) {
+	t.Parallel()
+	_, d, w, _ := plant(t)
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	client := &http.Client{Transport: &http.Transport{Protocols: protocols}}
+	ctx, stop := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	var n atomic.Int64
+	for range 8 {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+w.Addr+"/", strings.NewReader("ping"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				res, err := client.Do(req)
+				if err != nil {
+					t.Errorf("after %d: %v", n.Load(), err)
+					return
+				}
+				if res.Body.Close(); res.StatusCode != http.StatusOK || res.ProtoMajor != 2 {
+					t.Errorf("answer = %s over %s", res.Status, res.Proto)
+				}
+				n.Add(1)
+				pause(ctx, time.Millisecond)
+			}
+		})
+	}
+	for range 2 {
+		before := n.Load()
+		if _, err := d.Upgrade(t.Context(), ""); err != nil {
+			t.Error(err)
+		}
+		await(t, "requests by the new process", func() bool { return n.Load() > before+50 || t.Failed() })
+	}
+	await(t, "the last predecessor to go", func() bool { return w.State().Predecessor == 0 })
+	stop()
+	all.Wait()
+}
+
+// A fault under lease goes on in the new process for what is left of it.
+func TestFaultsOutliveAnUpgrade(t *testing.T) {
+	t.Parallel()
+	_, d, _, _ := plant(t)
+	f := traffic.Fault{ID: "slow", Route: "prod/shop", Share: 100, Delay: time.Millisecond, Lease: traffic.MaxFaultLease}
+	if err := d.Disturb(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	ends := time.Now().Add(f.Lease)
+	if _, err := d.Upgrade(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	all, err := d.Faults(t.Context())
+	if err != nil || len(all) != 1 || all[0].ID != "slow" || all[0].Until.After(ends) {
+		t.Errorf("Faults() = %+v, %v, want %q until %s", all, err, "slow", ends)
 	}
 }
