@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"strings"
@@ -534,5 +535,55 @@ func TestFaultsOutliveAnUpgrade(t *testing.T) {
 	all, err := d.Faults(t.Context())
 	if err != nil || len(all) != 1 || all[0].ID != "slow" || all[0].Until.After(ends) {
 		t.Errorf("Faults() = %+v, %v, want %q until %s", all, err, "slow", ends)
+	}
+}
+
+// A listener with TLS is handed over like any other, and the new process proves
+// who it is as the old one did.
+func TestUpgradeUnderTLS(t *testing.T) {
+	t.Parallel()
+	_, d, w, in := plant(t)
+	addr, believe := secured(t, w)
+	one(w, traffictest.Share(in, delivery.Full))
+	ctx, stop := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	var n, conns atomic.Int64
+	for range 6 {
+		tr := &http.Transport{TLSClientConfig: believe.Clone(), MaxConnsPerHost: 1}
+		all.Go(func() {
+			defer tr.CloseIdleConnections()
+			for ctx.Err() == nil {
+				trace := &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
+					if !i.Reused {
+						conns.Add(1)
+					}
+				}}
+				body := io.NopCloser(strings.NewReader("ping")) // cannot be sent again
+				req, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), http.MethodPost, "https://"+addr+"/", body)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				res, err := tr.RoundTrip(req)
+				if err != nil || res.StatusCode != http.StatusOK {
+					t.Errorf("after %d: %v", n.Load(), err)
+					return
+				}
+				_, _ = io.Copy(io.Discard, res.Body)
+				res.Body.Close()
+				n.Add(1)
+				pause(ctx, time.Millisecond)
+			}
+		})
+	}
+	await(t, "load", func() bool { return n.Load() > 50 || t.Failed() })
+	if _, err := d.Upgrade(t.Context(), ""); err != nil {
+		t.Error(err)
+	}
+	await(t, "the predecessor to go", func() bool { return w.State().Predecessor == 0 })
+	stop()
+	all.Wait()
+	if conns.Load() < 12 {
+		t.Errorf("%d connections, want two of each client", conns.Load())
 	}
 }
