@@ -239,9 +239,10 @@ func (h *Head) frame() error {
 	return nil
 }
 
-// mark gives the fields that Connection names their kind. Host and Content-Length
-// stay: to strip them would change where a message goes or ends (RFC 9110, 7.6.1,
-// forbids to name what is meant for every recipient).
+// mark gives the fields that Connection names their kind. Host, Content-Length
+// and Expect stay: to strip them would change where a message goes, where it ends
+// or who waits for whom (RFC 9110, 7.6.1, forbids to name what is meant for every
+// recipient).
 func (h *Head) mark() {
 	for i := range h.Fields {
 		if h.Fields[i].Kind != KindConnection {
@@ -252,7 +253,7 @@ func (h *Head) mark() {
 			option, list = cut(list)
 			for j := range h.Fields {
 				f := &h.Fields[j]
-				if !f.Kind.HopByHop() && f.Kind != KindHost && f.Kind != KindContentLength && sameName(f.Name, option) {
+				if !f.Kind.HopByHop() && !f.Kind.fixed() && sameName(f.Name, option) {
 					h.seen &^= 1 << f.Kind
 					f.Kind = KindNamed
 				}

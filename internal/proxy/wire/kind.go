@@ -45,6 +45,9 @@ func (k Kind) HopByHop() bool { return k >= KindConnection }
 // kind out: Content-Length, and what ends at the next hop.
 func (k Kind) Framing() bool { return k >= KindContentLength }
 
+// fixed says whether Connection cannot make a field of this kind end here.
+func (k Kind) fixed() bool { return k == KindHost || k == KindContentLength || k == KindExpect }
+
 // KindOf returns the kind of a field name in any case. The name must be a token.
 func KindOf(name []byte) Kind {
 	k, lower := candidate(name)

@@ -25,7 +25,7 @@ type Request struct {
 	Path    []byte // as it was sent, "/" when an absolute target has none; empty for CONNECT
 	Query   []byte // behind the first '?', nil if there is none
 	Host    []byte // with its port, as it was sent
-	Lead    int    // bytes of empty lines before the request line
+	Lead    int    // bytes of empty lines before the request line; net/http would refuse them
 	Escaped bool   // Path has a '%'
 	Unusual Unusual
 }
