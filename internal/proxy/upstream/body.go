@@ -12,16 +12,15 @@ import (
 // Body is the body of an answer, without its framing. It ends with the use of
 // its connection.
 type Body struct {
-	k        *Conn
-	begun    bool
-	hijacked bool
-	stood    bool          // the read deadline has passed since the last byte
-	idle     time.Duration // 0 is no bound
-	length   int64         // as in wire.Head
-	left     int64         // of length
-	chunks   wire.Chunks
-	limited  io.LimitedReader
-	err      error // how it ended; io.EOF is well
+	k       *Conn
+	begun   bool
+	stood   bool          // the read deadline has passed since the last byte
+	idle    time.Duration // 0 is no bound
+	length  int64         // as in wire.Head
+	left    int64         // of length
+	chunks  wire.Chunks
+	limited io.LimitedReader
+	err     error // how it ended; io.EOF is well
 }
 
 func (b *Body) reset() { *b = Body{k: b.k} }

@@ -86,8 +86,7 @@ func (c *Client) get(ctx context.Context, unchecked time.Duration) (*Conn, error
 			return c.GetFresh(ctx)
 		}
 		if now-k.since < unchecked || k.quiet() {
-			k.since = now
-			k.reused = true
+			k.since, k.reused, k.held = now, true, true
 			return k, nil
 		}
 		k.close()
@@ -139,7 +138,7 @@ func (c *Client) GetFresh(ctx context.Context) (*Conn, error) {
 	if severed {
 		return nil, &DialError{c.o.Addr, errors.Join(ErrSevered, nc.Close())}
 	}
-	k.since = c.now()
+	k.since, k.held = c.now(), true
 	return k, nil
 }
 

@@ -66,6 +66,8 @@ type Conn struct {
 	answered bool
 	last     bool // the request asks for no other one
 	dirty    bool // there was a byte too many
+	hijacked bool
+	held     bool // between Get and Release or Discard
 
 	// One turn of the raw connection.
 	out     []byte
@@ -308,16 +310,20 @@ func (k *Conn) Hijack() (net.Conn, []byte, error) {
 	if err := k.broken(); err != nil {
 		return nil, nil, err
 	}
-	k.body.hijacked = true
+	k.hijacked = true
 	return k.tunnel(), k.buf[k.r:k.w], nil
 }
 
-// Release ends the use of the connection. It is kept if the exchange left it clean.
+// Release ends the use of the connection. It is kept if the exchange left it
+// clean. Only the first Release or Discard after a Get does anything.
 func (k *Conn) Release() {
+	if !k.held {
+		return
+	}
 	keep := !k.begun || k.body.Done() && !k.last && !k.res.Close && !k.res.Upgrade && k.r == k.w && !k.dirty
 	keep = k.unwatch() && keep
 	keep = k.settle(keep) && keep && k.cause.Load() == nil
-	if !keep {
+	if !keep || k.closed.Load() {
 		k.Discard()
 		return
 	}
@@ -327,8 +333,11 @@ func (k *Conn) Release() {
 
 // Discard ends the use of the connection and closes it, unless it was hijacked.
 func (k *Conn) Discard() {
+	if !k.held {
+		return
+	}
 	k.unwatch()
-	if !k.body.hijacked {
+	if !k.hijacked {
 		k.close()
 	}
 	k.settle(false)
@@ -342,8 +351,15 @@ func (k *Conn) unwatch() bool {
 	return undo == nil || undo()
 }
 
-// free gives the buffers back.
+// manyFields is more than a connection keeps room for while it is idle.
+const manyFields = 64
+
+// free gives the buffers back, and forgets what points into them.
 func (k *Conn) free() {
+	clear(k.res.Fields)
+	if cap(k.res.Fields) > manyFields {
+		k.res.Fields = nil
+	}
 	b := k.client.o.Buffers
 	if k.read != nil {
 		b.reads.Put(k.read)
@@ -352,7 +368,7 @@ func (k *Conn) free() {
 		b.writes.Put(k.write)
 	}
 	k.read, k.write, k.buf, k.r, k.w = nil, nil, nil, 0, 0
-	k.body.err, k.begun = errOver, false
+	k.body.err, k.begun, k.held = errOver, false, false
 }
 
 // close closes the connection, once.

@@ -176,6 +176,32 @@ func TestIdleAge(t *testing.T) {
 	}
 }
 
+// Whoever ends the use of a connection twice does no harm.
+func TestReleaseTwice(t *testing.T) {
+	addr := serve(t, func(p *peer) {
+		for p.head() != "" {
+			p.say(good)
+		}
+	})
+	c := client(t, Options{Addr: addr})
+	for _, first := range []func(*Conn){(*Conn).Release, (*Conn).Discard} {
+		for _, again := range []func(*Conn){(*Conn).Release, (*Conn).Discard} {
+			for _, used := range []bool{true, false} {
+				k := get(t, c)
+				if used {
+					round(t, k, plain(patience))
+				}
+				first(k)
+				open, idle := c.Open()
+				again(k)
+				if open2, idle2 := c.Open(); open2 != open || idle2 != idle || idle > 1 || open != idle {
+					t.Errorf("%d open, %d idle, then %d, %d", open, idle, open2, idle2)
+				}
+			}
+		}
+	}
+}
+
 // Many callers share one client: no answer goes to the wrong one.
 func TestConcurrent(t *testing.T) {
 	addr := serve(t, func(p *peer) {

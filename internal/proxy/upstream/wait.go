@@ -96,6 +96,7 @@ func (k *Conn) expired() error {
 // for the read lock forever.
 func (k *Conn) turn(head []byte) error {
 	k.out, k.in, k.got, k.turnErr = head, k.buf, 0, nil
+	defer func() { k.out, k.in = nil, nil }()
 	for {
 		err := k.raw.Read(k.ready)
 		switch {
