@@ -32,7 +32,7 @@ func (p *endpoint) watch(ctx context.Context) {
 			if good >= c.Rise && !p.up.Load() {
 				p.rose()
 			}
-		} else if ctx.Err() == nil {
+		} else if ctx.Err() == nil && !shortage(err) {
 			good, bad = 0, bad+1
 			if bad >= c.Fall {
 				p.fell(err)

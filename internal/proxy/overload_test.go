@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/traffic"
 	driver "github.com/slipway-cd/slipway/internal/traffic/proxy"
 	"github.com/slipway-cd/slipway/internal/traffic/traffictest"
 )
@@ -190,6 +191,60 @@ func TestFullTableOfFiles(t *testing.T) {
 				crowd(t, w.Addr, 200, func(int) string { return "" })
 			})
 		}
+	}
+}
+
+// When the data plane has no file left for a connection to an instance, that is
+// no instance's fault: callers are told whose it is, checks do not fail, and no
+// release is charged.
+func TestShortageOfOurOwnIsHeldAgainstNobody(t *testing.T) {
+	t.Parallel()
+	for name, words := range map[string]delivery.DataPlane{"raw": {}, "full": {FullOnly: true}} {
+		t.Run(name, func(t *testing.T) {
+			const files, asked = 200, 40
+			w, plane := childWorld(t, files)
+			w.Plane = words
+			r1, r2 := traffictest.Share(w.Instance("a", "r1", "v1"), 5000), traffictest.Share(w.Instance("b", "r2", "v2"), 5000)
+			r1.Check = traffic.Check{HTTP: "/healthz", Interval: 100 * time.Millisecond, Timeout: 10 * time.Second, Rise: 1000, Fall: 2} // once down it stays down
+			r2.Check = r1.Check
+			w.Routes = []traffic.Route{w.Route("prod/shop", []string{"shop"}, r2, r1)}
+			w.MustApply()
+			c := &plain{addr: w.Addr}
+			defer c.close()
+			if code, _, err := c.ask(t.Context(), http.MethodGet, "nowhere", "/", ""); err != nil || code != http.StatusNotFound {
+				t.Fatalf("GET nowhere = %d, %v", code, err) // and c is connected now
+			}
+			plane.limit(t, 0)
+			for i := range asked {
+				code, body, err := c.ask(t.Context(), http.MethodGet, "shop", "/", fmt.Sprint("user-", i))
+				if err != nil || code != http.StatusServiceUnavailable || !strings.Contains(body, "no_resources") {
+					t.Fatalf("GET = %d %s, %v, want 503 that says what is short", code, body, err)
+				}
+			}
+			pause(t.Context(), time.Second) // some ten checks
+			plane.limit(t, files)
+			for _, p := range w.State().Routes[0].Pools {
+				if p.Healthy != 1 {
+					t.Errorf("%s: %+v, want healthy", p.Release, p.Endpoints)
+				}
+			}
+			for i := range asked {
+				if code, body, err := c.ask(t.Context(), http.MethodGet, "shop", "/", fmt.Sprint("user-", i)); err != nil || code != http.StatusOK {
+					t.Errorf("GET = %d %s, %v", code, body, err)
+				}
+			}
+			w.AwaitBlocks("all requests", func(all map[traffictest.BlockKey]traffic.Block) bool {
+				var sum, ok uint64
+				for _, b := range all {
+					sum, ok = sum+b.Requests, ok+b.OK
+					if b.Connect+b.UnitsBad != 0 {
+						t.Errorf("%s is charged: %+v", b.Release, b)
+						return true
+					}
+				}
+				return sum == 2*asked && ok == asked
+			})
+		})
 	}
 }
 

@@ -288,7 +288,7 @@ func (x *passage) lost(p *endpoint, why failure) {
 // blame does not count a request that is late as a whole, which may be a long
 // one; what one attempt may take, people have said.
 func (x *passage) blame(p *endpoint, why failure) {
-	if why.how != unreached && why.how != broken && !errors.Is(why.err, errPerTry) {
+	if why.how != unreached && why.how != broken && !errors.Is(why.err, errPerTry) || shortage(why.err) {
 		return
 	}
 	t := x.e.table.Load()
@@ -371,6 +371,12 @@ func (x *passage) refusal(why failure) problem {
 		if len(x.tried) == 0 {
 			p.Status = http.StatusServiceUnavailable
 		}
+		if shortage(why.err) {
+			p = problem{
+				Status: http.StatusServiceUnavailable, Code: "no_resources", Detail: "the data plane has no means to reach an instance: " + why.err.Error(),
+				Hint: "give its process more open files (ulimit -n), memory or ports, or lower plane.limits",
+			}
+		}
 	case finished, cancelled, shed:
 	}
 	return p
@@ -390,6 +396,9 @@ func (x *passage) close(n ended) {
 	x.leave()
 	if x.crossed && n.why.how != cancelled {
 		n.why = x.first
+	}
+	if n.why.how == unreached && shortage(n.why.err) {
+		n.why.how = cancelled
 	}
 	c := x.ticket.end(n.why.how, n.status, n.in, n.out)
 	x.record(n, own, c)

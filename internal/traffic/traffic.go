@@ -209,7 +209,7 @@ type Block struct {
 	Connect    uint64             `json:"connect"`   // no connection to any instance
 	Timeout    uint64             `json:"timeout"`   // no answer in time
 	Broken     uint64             `json:"broken"`    // answer cut off, by the instance
-	Cancelled  uint64             `json:"cancelled"` // the caller went away
+	Cancelled  uint64             `json:"cancelled"` // the caller went away, or we had no means left to carry it
 	Shed       uint64             `json:"shed"`      // no instance had room in time, as delivery.TrafficLimits asks
 	Retries    uint64             `json:"retries"`
 	Units      uint64             `json:"units"`             // distinct sticky keys
