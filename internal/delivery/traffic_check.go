@@ -54,7 +54,7 @@ func (t Traffic) Check(field string) error {
 		return InvalidNext(field+".per_try", fmt.Sprintf("is %s, longer than the %s of all tries together", t.PerTry, all), "raise timeout, or lower per_try")
 	}
 	for i, r := range t.Rates {
-		if err := r.check(fmt.Sprintf("%s.rates[%d]", field, i)); err != nil {
+		if err := r.Check(fmt.Sprintf("%s.rates[%d]", field, i)); err != nil {
 			return err
 		}
 	}
@@ -67,14 +67,15 @@ func CheckConditions(field string, all []Condition) error {
 		return err
 	}
 	for i, c := range all {
-		if err := c.check(fmt.Sprintf("%s[%d]", field, i)); err != nil {
+		if err := c.Check(fmt.Sprintf("%s[%d]", field, i)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c Condition) check(field string) error {
+// Check refuses a condition that can never be asked, as Traffic.Check does.
+func (c Condition) Check(field string) error {
 	var err error
 	switch c.On {
 	case OnMethod:
@@ -86,7 +87,7 @@ func (c Condition) check(field string) error {
 		err = token(field+".name", c.Name)
 	case OnQuery:
 		if c.Name == "" {
-			err = Invalid(field+".name", "names no query parameter")
+			err = InvalidNext(field+".name", "names no query parameter", "say its name, or remove the condition")
 		}
 	default:
 		err = unknown(field+".on", string(c.On), OnMethod, OnHeader, OnCookie, OnQuery, OnBaggage)
@@ -111,7 +112,7 @@ func (c Condition) checkValue(field string) error {
 		return nil
 	}
 	if len(c.Pattern) > maxPattern {
-		return Invalid(field+".pattern", fmt.Sprintf("is longer than %d bytes", maxPattern))
+		return InvalidNext(field+".pattern", fmt.Sprintf("is longer than %d bytes", maxPattern), "say is, with a list of values")
 	}
 	if _, err := regexp.Compile(c.Pattern); err != nil {
 		return InvalidNext(field+".pattern", err.Error(), "the syntax is RE2: https://github.com/google/re2/wiki/Syntax")
@@ -170,7 +171,8 @@ func (l TrafficLimits) check(field string) error {
 	return nil
 }
 
-func (r Rate) check(field string) error {
+// Check refuses a rate that cannot be kept, as Traffic.Check does.
+func (r Rate) Check(field string) error {
 	var err error
 	switch r.Per {
 	case PerHeader:
@@ -184,7 +186,7 @@ func (r Rate) check(field string) error {
 		return err
 	}
 	if math.IsNaN(r.Rate) || r.Rate < minRate || r.Rate > maxRate {
-		return Invalid(field+".rate", fmt.Sprintf("must be from %v to %d requests a second, is %v", minRate, maxRate, r.Rate))
+		return InvalidNext(field+".rate", fmt.Sprintf("must be from %v to %d requests a second, is %v", minRate, maxRate, r.Rate), "say a number such as 10; 0.5 is one in two seconds")
 	}
 	return amount(field+".burst", r.Burst, 0, maxCount)
 }
@@ -223,7 +225,7 @@ func CheckTargets(field string, all []Target) error {
 			return err
 		}
 		if seen[t.Name] {
-			return Invalid(at+".name", "there are two targets "+t.Name)
+			return InvalidNext(at+".name", "there are two targets "+t.Name, "rename one of the two")
 		}
 		seen[t.Name] = true
 	}
@@ -247,7 +249,7 @@ func (m Mirror) Check(field string) error {
 		return InvalidNext(field+".to", "names no release", "say candidate, stable or a version")
 	}
 	if m.MaxBody < 0 || m.MaxBody > maxCopied {
-		return Invalid(field+".max_body", fmt.Sprintf("must be from 0 to %d bytes, is %d", maxCopied, m.MaxBody))
+		return InvalidNext(field+".max_body", fmt.Sprintf("must be from 0 to %d bytes, is %d", maxCopied, m.MaxBody), "say 64KiB; at most 8MiB")
 	}
 	return m.Share.check(field+".share", 1)
 }
@@ -262,16 +264,16 @@ func (t TLS) Check(field string) error {
 	case t.Cert == "" && t.Key == "":
 		return InvalidNext(field, "says neither where a certificate is nor where to get one", "say cert and key, or acme")
 	case t.Cert == "":
-		return Invalid(field+".cert", "is missing beside key")
+		return InvalidNext(field+".cert", "is missing beside key", "say the PEM file of the certificate")
 	case t.Key == "":
-		return Invalid(field+".key", "is missing beside cert")
+		return InvalidNext(field+".key", "is missing beside cert", "say the PEM file of the certificate's key")
 	}
 	return nil
 }
 
 func (a ACME) check(field string) error {
 	if len(a.Domains) == 0 {
-		return Invalid(field+".domains", "names no domain")
+		return InvalidNext(field+".domains", "names no domain", "name the hosts that callers ask for")
 	}
 	for i, d := range a.Domains {
 		at := fmt.Sprintf("%s.domains[%d]", field, i)
@@ -279,11 +281,11 @@ func (a ACME) check(field string) error {
 		case strings.HasPrefix(d, "*."):
 			return InvalidNext(at, "is a wildcard, which the authority only proves by DNS", "name each host, or use a certificate file")
 		case !domain.MatchString(d) || len(d) > 253:
-			return Invalid(at, fmt.Sprintf("%q is not a lower-case domain name", d))
+			return InvalidNext(at, fmt.Sprintf("%q is not a lower-case domain name", d), "say it without scheme, port or path: shop.example.org")
 		}
 	}
 	if a.Email != "" && !strings.Contains(strings.Trim(a.Email, "@"), "@") {
-		return Invalid(field+".email", fmt.Sprintf("%q is not an address", a.Email))
+		return InvalidNext(field+".email", fmt.Sprintf("%q is not an address", a.Email), "say NAME@DOMAIN, or remove it")
 	}
 	if a.Directory == "" {
 		return nil
@@ -335,8 +337,8 @@ func (l PlaneLimits) check(field string) error {
 		within(field+".idle", l.Idle, time.Millisecond, day),
 		within(field+".streams", l.Streams, time.Millisecond, day),
 	)
-	if err == nil && l.HeadBytes != 0 {
-		err = amount(field+".head_bytes", l.HeadBytes, minHead, maxHead)
+	if err == nil && l.HeadBytes != 0 && (l.HeadBytes < minHead || l.HeadBytes > maxHead) {
+		err = InvalidNext(field+".head_bytes", fmt.Sprintf("must be from %d to %d bytes, is %d", minHead, maxHead, l.HeadBytes), "say 64KiB; at most 1MiB")
 	}
 	return err
 }
@@ -344,21 +346,21 @@ func (l PlaneLimits) check(field string) error {
 // within refuses a duration that is set and lies outside low and high.
 func within(field string, d, low, high time.Duration) error {
 	if d != 0 && (d < low || d > high) {
-		return Invalid(field, fmt.Sprintf("must be from %s to %s, is %s", low, high, d))
+		return InvalidNext(field, fmt.Sprintf("must be from %s to %s, is %s", low, high, d), "say "+min(max(d, low), high).String())
 	}
 	return nil
 }
 
 func amount(field string, n, low, high int) error {
 	if n < low || n > high {
-		return Invalid(field, fmt.Sprintf("must be from %d to %d, is %d", low, high, n))
+		return InvalidNext(field, fmt.Sprintf("must be from %d to %d, is %d", low, high, n), fmt.Sprintf("say %d", min(max(n, low), high)))
 	}
 	return nil
 }
 
 func (w Weight) check(field string, low Weight) error {
 	if w < low || w > Full {
-		return Invalid(field, fmt.Sprintf("must be from %s to %s, is %s", low, Full, w))
+		return InvalidNext(field, fmt.Sprintf("must be from %s to %s, is %s", low, Full, w), "say "+min(max(w, low), Full).String())
 	}
 	return nil
 }
@@ -385,14 +387,14 @@ func unnamed(field, name, what string) error {
 // token accepts the names of headers, cookies and members (RFC 9110, 5.6.2).
 func token(field, name string) error {
 	if name == "" {
-		return Invalid(field, "is missing")
+		return InvalidNext(field, "is missing", "say a name")
 	}
 	bad := func(c rune) bool {
 		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 		return !letter && !strings.ContainsRune("!#$%&'*+-.^_`|~", c)
 	}
 	if i := strings.IndexFunc(name, bad); i >= 0 || len(name) > 256 {
-		return Invalid(field, fmt.Sprintf("%.64q is not a name of letters, digits, - and _", name))
+		return InvalidNext(field, fmt.Sprintf("%.64q is not a name of letters, digits, - and _", name), "say the name alone, as in X-Tester")
 	}
 	return nil
 }
@@ -401,7 +403,7 @@ func token(field, name string) error {
 func address(field, raw string, schemes ...string) error {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || !slices.Contains(schemes, u.Scheme) {
-		return Invalid(field, fmt.Sprintf("%q is not a URL that begins with %s://", raw, strings.Join(schemes, ":// or ")))
+		return InvalidNext(field, fmt.Sprintf("%q is not a URL that begins with %s://", raw, strings.Join(schemes, ":// or ")), "say "+schemes[0]+"://HOST:PORT")
 	}
 	return nil
 }

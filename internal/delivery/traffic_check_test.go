@@ -31,7 +31,7 @@ func checkAll[T interface{ Check(string) error }](t *testing.T, all []wrong[T]) 
 			continue
 		}
 		f, ok := errors.AsType[*delivery.FieldError](err)
-		if !ok || f.Field != "x"+c.field || !strings.Contains(f.Why, c.why) {
+		if !ok || f.Field != "x"+c.field || !strings.Contains(f.Why, c.why) || f.Next == "" {
 			t.Errorf("%s: Check() = %v, want x%s: …%s…", c.name, err, c.field, c.why)
 		}
 	}

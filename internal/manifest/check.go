@@ -46,6 +46,7 @@ func (d *decoder) check(doc document) bool {
 		return false
 	}
 	d.environments(doc)
+	d.plane("data_plane", doc.DataPlane)
 	d.rollout("rollout", doc.Rollout)
 	for _, name := range doc.Services.names {
 		if !d.full() {
@@ -184,10 +185,12 @@ func (d *decoder) service(doc document, name string, s *serviceDoc) {
 	d.filled(at+".dir", s.Dir, "say the folder that holds the service")
 	d.filled(at+".versions", s.Versions, "say the folder that holds the versions")
 	d.between(at+".replicas", s.Replicas, 0, maxReplicas)
+	d.oneOf(at+".protocol", s.Protocol, "http", "h2c", "grpc")
 	d.health(at+".health", s.Health)
 	d.needs(doc, name, s)
 	d.limits(at+".limits", s.Limits)
 	d.public(at+".public", s.Public)
+	d.carriage(at+".traffic", s.Traffic)
 	d.rollout(at+".rollout", s.Rollout)
 	d.config(at+".config", s, s.Config)
 	known := true
@@ -240,6 +243,12 @@ func (d *decoder) health(at string, h *healthDoc) {
 		said = append(said, "http")
 		if !strings.HasPrefix(*h.HTTP, "/") || strings.ContainsFunc(*h.HTTP, func(c rune) bool { return c <= ' ' || c == 0x7f }) {
 			d.wrong(at+".http", fmt.Sprintf("%q is not a path", clip(*h.HTTP)), "say a path that starts with /, such as /healthz")
+		}
+	}
+	if h.GRPC != nil {
+		said = append(said, "grpc")
+		if len(*h.GRPC) > 1000 || strings.ContainsFunc(*h.GRPC, func(c rune) bool { return c <= ' ' || c == 0x7f }) {
+			d.wrong(at+".grpc", fmt.Sprintf("%q is not the name of a service", clip(*h.GRPC)), "say shop.v1.Cart, or '' for the whole server")
 		}
 	}
 	if h.TCP != nil {
@@ -329,57 +338,13 @@ func (d *decoder) public(at string, p *publicDoc) {
 		return
 	}
 	for i, host := range p.Hosts {
-		if !validHost.MatchString(host) || len(host) > 253 {
-			d.wrong(fmt.Sprintf("%s.hosts[%d]", at, i), fmt.Sprintf("%q is not a host name", clip(host)), "say it in lower case, without scheme, port or path: shop.localhost")
+		if !validHost.MatchString(strings.TrimPrefix(host, "*.")) || len(host) > 253 {
+			d.wrong(fmt.Sprintf("%s.hosts[%d]", at, i), fmt.Sprintf("%q is not a host name", clip(host)), "say it in lower case, without scheme, port or path: shop.localhost, or *.example.org")
 		}
 	}
 	for i, prefix := range p.Paths {
 		if !strings.HasPrefix(prefix, "/") || strings.Contains(prefix, "//") || strings.ContainsFunc(prefix, func(c rune) bool { return c <= ' ' || c == '?' || c == '#' || c == '*' || c == 0x7f }) {
 			d.wrong(fmt.Sprintf("%s.paths[%d]", at, i), fmt.Sprintf("%q is not a path prefix", clip(prefix)), "say a prefix that starts with /, such as /api")
-		}
-	}
-}
-
-// claims checks that no two services ask for the same host and path. A service
-// without hosts asks for its paths on every host; one that is not public has
-// SERVICE.localhost for itself.
-func (d *decoder) claims(doc document) {
-	type claim struct{ host, path string }
-	owner := map[claim]string{}
-	for _, name := range doc.Services.names {
-		owner[claim{name + ".localhost", "/"}] = name
-	}
-	take := func(name, host, prefix, at string) {
-		c := claim{host, prefixOf(prefix)}
-		if by, taken := owner[c]; taken && by != name {
-			where := c.path
-			if host != "" {
-				where = host + c.path
-			}
-			d.wrong(at, fmt.Sprintf("%s is taken by service %s", where, by), "give one of the two another host or a longer path")
-			return
-		}
-		owner[c] = name
-	}
-	for _, name := range doc.Services.names {
-		p := doc.Services.of[name].Public
-		if p == nil {
-			continue
-		}
-		at := "services." + name + ".public"
-		for i, prefix := range p.Paths {
-			field := fmt.Sprintf("%s.paths[%d]", at, i)
-			if len(p.Hosts) == 0 {
-				take(name, "", prefix, field)
-			}
-			for _, host := range p.Hosts {
-				take(name, host, prefix, field)
-			}
-		}
-		for i, host := range p.Hosts {
-			if len(p.Paths) == 0 {
-				take(name, host, "/", fmt.Sprintf("%s.hosts[%d]", at, i))
-			}
 		}
 	}
 }

@@ -281,6 +281,8 @@ func unknownField(name string, known []string) (why, next, word string) {
 		"strategy": "rollout", "deploy": "rollout", "kind": "strategy", "type": "strategy",
 		"name": "project", "percent": "weight", "setWeight": "weight", "pause": "hold", "duration": "hold",
 		"mem": "memory", "cpu": "cpus", "nofile": "open_files", "pids": "processes",
+		"retry": "retries", "rate_limit": "rates", "rate_limits": "rates", "affinity": "sticky", "shadow": "mirror", "outlier_detection": "ejection",
+		"ssl": "tls", "certificate": "cert", "letsencrypt": "acme", "proxy": "data_plane", "burst_size": "burst", "equals": "is", "exact": "is", "regex": "pattern",
 		"address": "listen", "addr": "listen", "bind": "listen", "host": "hosts", "prefix": "paths",
 	}
 	why = fmt.Sprintf("there is no field %s here", clip(name))

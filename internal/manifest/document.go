@@ -9,17 +9,20 @@ type document struct {
 	Services     named[serviceDoc] `json:"services" jsonschema_description:"The services by name. Each is deployed, judged and rolled back by itself."`
 	Environments []environmentDoc  `json:"environments,omitempty" jsonschema_description:"Where releases run, in the order of promotion. Default: [prod]."`
 	Rollout      *rolloutDoc       `json:"rollout,omitempty" jsonschema_description:"How releases roll out, unless a service or an environment says otherwise. Default: canary."`
+	DataPlane    *dataPlaneDoc     `json:"data_plane,omitempty" jsonschema_description:"What the data plane does for all services. It takes effect when the file is put in force, without a deploy."`
 }
 
 type serviceDoc struct {
 	Run      command        `json:"run" jsonschema_description:"The command that starts one instance, which listens on $PORT. Text is split into words as a shell does it, but no shell runs; a list is taken as it stands."`
 	Dir      *string        `json:"dir,omitempty" jsonschema_description:"Folder or file that is snapshotted into a release, relative to this file. Default: the folder of this file."`
 	Versions *string        `json:"versions,omitempty" jsonschema_description:"Instead of dir: a folder that holds one folder or file per version, by its name."`
-	Health   *healthDoc     `json:"health,omitempty" jsonschema_description:"How an instance shows that it can take requests: a path, 'tcp', 'none' or an object. Default: its port accepts a connection."`
+	Protocol *string        `json:"protocol,omitempty" jsonschema:"enum=http,enum=h2c,enum=grpc" jsonschema_description:"What an instance speaks on $PORT: http (HTTP/1.1), or h2c or grpc (HTTP/2 without TLS). It is part of the release. Default: http."`
+	Health   *healthDoc     `json:"health,omitempty" jsonschema_description:"How an instance shows that it can take requests: a path, 'grpc', 'tcp', 'none' or an object. Default: its port accepts a connection."`
 	Needs    []need         `json:"needs,omitempty" jsonschema_description:"Services that this one calls. The address of cart is given to it as CART_URL."`
 	Replicas *int           `json:"replicas,omitempty" jsonschema:"minimum=0,maximum=100" jsonschema_description:"Instances in each environment. Default: 1."`
 	Config   named[setting] `json:"config,omitzero" jsonschema_description:"Environment variables of every instance. They are part of the release, so a rollback restores them."`
 	Public   *publicDoc     `json:"public,omitempty" jsonschema_description:"How requests from outside reach it: a path prefix, a host or an object. Default: host SERVICE.localhost only."`
+	Traffic  *trafficDoc    `json:"traffic,omitempty" jsonschema_description:"How requests to it are carried. This belongs to the project and not to a release: it takes effect when the file is put in force (slipway up), without a deploy, and a rollback does not bring it back."`
 	Stop     *stopDoc       `json:"stop,omitempty" jsonschema_description:"How an instance ends."`
 	Limits   *limitsDoc     `json:"limits,omitempty" jsonschema_description:"Bounds of one instance. Default: unbounded."`
 	Rollout  *rolloutDoc    `json:"rollout,omitempty" jsonschema_description:"How this service rolls out. Wins over the project's."`
@@ -34,6 +37,7 @@ type inDoc struct {
 
 type healthDoc struct {
 	HTTP     *string   `json:"http,omitempty" jsonschema:"pattern=^/" jsonschema_description:"Path that answers 2xx when the instance is healthy."`
+	GRPC     *string   `json:"grpc,omitempty" jsonschema_description:"Service that grpc.health.v1.Health/Check is asked for; '' asks for the whole server. HTTP/2 without TLS."`
 	TCP      *bool     `json:"tcp,omitempty" jsonschema_description:"The port accepts a connection. This is the default."`
 	Command  command   `json:"command,omitempty" jsonschema_description:"Command that exits 0 when the instance is healthy; PORT is set."`
 	Interval *duration `json:"interval,omitempty" jsonschema_description:"Time between two probes. Default: 1s."`
@@ -45,7 +49,7 @@ type healthDoc struct {
 }
 
 type publicDoc struct {
-	Hosts []string `json:"hosts,omitempty" jsonschema_description:"Host names, without scheme or port."`
+	Hosts []string `json:"hosts,omitempty" jsonschema_description:"Host names, without scheme or port; *.example.org is every name below example.org."`
 	Paths []string `json:"paths,omitempty" jsonschema_description:"Path prefixes; the longest wins. Default with hosts: /."`
 }
 
@@ -64,6 +68,7 @@ type limitsDoc struct {
 type environmentDoc struct {
 	Name     string      `json:"name" jsonschema:"pattern=^[a-z][a-z0-9-]{0\\,30}$" jsonschema_description:"Name of the environment."`
 	Listen   *string     `json:"listen,omitempty" jsonschema:"pattern=:[0-9]+$" jsonschema_description:"Address that its requests come in on. Default: 127.0.0.1:7580 for the last environment, 7581 for the one before it and so on."`
+	TLS      *tlsDoc     `json:"tls,omitempty" jsonschema_description:"How its listener proves who it is: cert and key, or acme. Default: it speaks plain HTTP. It takes effect when the file is put in force, without a deploy."`
 	Promote  *string     `json:"promote,omitempty" jsonschema:"enum=auto,enum=manual" jsonschema_description:"How a release enters: auto, as soon as the environment before is done, or manual, when a person says so. Default: auto."`
 	Replicas *int        `json:"replicas,omitempty" jsonschema:"minimum=0,maximum=100" jsonschema_description:"Instances of each service here, unless the service says otherwise for this environment."`
 	Rollout  *rolloutDoc `json:"rollout,omitempty" jsonschema_description:"How releases roll out here. Wins over the service's and the project's."`

@@ -35,7 +35,9 @@ func (o Origins) Explain(p delivery.Project, prefix string) []Line {
 		at := "environments." + env.Name
 		e.say(at+".listen", env.Listen)
 		e.say(at+".promote", string(env.Promote))
+		e.tls(at+".tls", env.TLS)
 	}
+	e.dataPlane(p.DataPlane)
 	return e.lines
 }
 
@@ -64,10 +66,13 @@ func (e *explainer) service(at string, s delivery.Service, envs []delivery.Envir
 	} else {
 		e.say(at+".dir", s.Dir)
 	}
+	e.say(at+".protocol", textOr(s.Run.Protocol == delivery.H2C, string(delivery.H2C), "http"))
 	h := s.Run.Health
 	switch {
 	case h.HTTP != "":
 		e.say(at+".health.http", h.HTTP)
+	case h.GRPC != nil:
+		e.say(at+".health.grpc", textOr(*h.GRPC == "", "the whole server", *h.GRPC))
 	case h.Command != nil:
 		e.say(at+".health.command", quote(h.Command))
 	case h.TCP:
@@ -83,6 +88,7 @@ func (e *explainer) service(at string, s delivery.Service, envs []delivery.Envir
 	e.config(at+".config", s.Config)
 	e.say(at+".public.hosts", listText(s.Public.Hosts))
 	e.say(at+".public.paths", listText(s.Public.Paths))
+	e.traffic(at+".traffic", s)
 	e.say(at+".stop.drain", spanText(s.Run.Stop.Drain))
 	e.say(at+".stop.grace", spanText(s.Run.Stop.Grace))
 	l := s.Run.Limits

@@ -94,11 +94,13 @@ func (s *resolver) project() delivery.Project {
 			Name:    e.Name,
 			Listen:  pick(s, field+".listen", def.listen, "default", said[string]{at + ".listen", e.Listen}),
 			Promote: delivery.Promotion(pick(s, field+".promote", string(def.promote), "default", said[string]{at + ".promote", e.Promote})),
+			TLS:     s.tls(field+".tls", at+".tls", e.TLS),
 		})
 	}
 	for _, name := range s.doc.Services.names {
 		p.Services = append(p.Services, s.service(name, s.doc.Services.of[name]))
 	}
+	p.DataPlane = s.dataPlane(s.doc.DataPlane)
 	return p
 }
 
@@ -113,6 +115,7 @@ func (s *resolver) service(name string, doc *serviceDoc) delivery.Service {
 	} else {
 		out.Dir = s.path(pick(s, at+".dir", ".", "default", said[string]{at + ".dir", doc.Dir}))
 	}
+	out.Run.Protocol = protocolOf(told(s, at+".protocol", doc.Protocol))
 	out.Run.Health = s.health(at+".health", doc.Health)
 	out.Run.Stop = s.stop(at+".stop", doc.Stop)
 	out.Run.Limits = s.limits(at+".limits", doc.Limits)
@@ -123,6 +126,7 @@ func (s *resolver) service(name string, doc *serviceDoc) delivery.Service {
 	}
 	out.Config = s.config(at+".config", at+".config", doc.Config)
 	out.Public = s.public(at+".public", doc.Public)
+	s.traffic(at+".traffic", doc.Traffic, &out)
 	envs := s.doc.environments()
 	for i, e := range envs {
 		out.In[e.Name] = s.deployment(name, doc, i)
@@ -155,6 +159,9 @@ func (s *resolver) health(at string, doc *healthDoc) delivery.Health {
 	case doc.HTTP != nil:
 		h.HTTP = *doc.HTTP
 		s.from(at+".http", at+".http")
+	case doc.GRPC != nil:
+		h.GRPC = doc.GRPC
+		s.from(at+".grpc", at+".grpc")
 	case doc.Command != nil:
 		h.Command = doc.Command
 		s.from(at+".command", at+".command")

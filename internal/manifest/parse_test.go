@@ -63,6 +63,40 @@ func TestDefaults(t *testing.T) {
 		"services.cart.in.prod.rollout.supersede":        {"replace", "default"},
 		"services.cart.in.prod.rollout.judge.off":        {"false", "default"},
 		"services.cart.in.prod.rollout.judge.alpha":      {"the judge's own", "default"},
+		"services.cart.protocol":                         {"http", "default"},
+		"services.cart.traffic.match":                    {"every request", "default"},
+		"services.cart.traffic.timeout":                  {"1m", "default"},
+		"services.cart.traffic.per_try":                  {"1m", "default"},
+		"services.cart.traffic.retries.attempts":         {"3", "default"},
+		"services.cart.traffic.retries.budget":           {"20 %", "default"},
+		"services.cart.traffic.sticky":                   {"cookie", "default"},
+		"services.cart.traffic.limits.in_flight":         {"unbounded", "default"},
+		"services.cart.traffic.limits.queue":             {"none", "default"},
+		"services.cart.traffic.limits.wait":              {"1s", "default"},
+		"services.cart.traffic.rates":                    {"unbounded", "default"},
+		"services.cart.traffic.ejection.after":           {"5", "default"},
+		"services.cart.traffic.ejection.first":           {"1s", "default"},
+		"services.cart.traffic.ejection.longest":         {"30s", "default"},
+		"services.cart.traffic.ejection.most":            {"50 %", "default"},
+		"services.cart.traffic.slow_start":               {"0s", "default"},
+		"services.cart.traffic.hold.for":                 {"none; 10s while a recreate is under way", "default"},
+		"services.cart.traffic.hold.max":                 {"1000", "default"},
+		"services.cart.traffic.stream_idle":              {"10m", "default"},
+		"services.cart.traffic.targets":                  {"none", "default"},
+		"services.cart.traffic.mirror":                   {"none", "default"},
+		"environments.prod.tls":                          {"none", "default"},
+		"data_plane.access_log":                          {"off", "default"},
+		"data_plane.log_share":                           {"1 %", "default"},
+		"data_plane.otlp":                                {"none", "default"},
+		"data_plane.otlp_share":                          {"1 %", "default"},
+		"data_plane.trusted":                             {"none", "default"},
+		"data_plane.raw":                                 {"true", "default"},
+		"data_plane.limits.connections":                  {"20000, or what the open-files limit leaves", "default"},
+		"data_plane.limits.in_flight":                    {"10000", "default"},
+		"data_plane.limits.head_bytes":                   {"64KiB", "default"},
+		"data_plane.limits.head_time":                    {"10s", "default"},
+		"data_plane.limits.idle":                         {"2m", "default"},
+		"data_plane.limits.streams":                      {"10s", "default"},
 		"environments.dev.listen":                        {"127.0.0.1:7582", "default"},
 		"environments.staging.listen":                    {"127.0.0.1:7581", "default"},
 		"environments.prod.listen":                       {"127.0.0.1:7580", "default"},
@@ -175,6 +209,25 @@ func TestForms(t *testing.T) {
 	pay, _ := p.Service("pay")
 	if want := []string{"sleep", "10", "true"}; !slices.Equal(pay.Run.Command, want) {
 		t.Errorf("run is %q, want %q", pay.Run.Command, want)
+	}
+}
+
+// Who says nothing of traffic has none of its words in the project, so that its
+// releases and its routes are what they were before there were such words.
+func TestNothingSaidOfTraffic(t *testing.T) {
+	said := "traffic: {timeout: 5s, retries: 2, sticky: ip, hold: 5s, mirror: 5, targets: [{name: a, when: [{header: A}]}]}"
+	quiet, _ := parse(t, service(""))
+	loud, _ := parse(t, service(said)+"environments: [{name: prod, tls: {cert: a, key: b}}]\ndata_plane: {raw: false}\n")
+	was, is := quiet.Services[0], loud.Services[0]
+	if !delivery.Same(was.Traffic, delivery.Traffic{}) || was.Targets != nil || was.Mirror != nil || quiet.Environments[0].TLS != nil || !delivery.Same(quiet.DataPlane, delivery.DataPlane{}) {
+		t.Errorf("a project that says nothing has %+v, %+v", was, quiet.DataPlane)
+	}
+	if !delivery.Same(was.Run, is.Run) || delivery.Same(was.Traffic, is.Traffic) {
+		t.Errorf("traffic words make a release of %+v, without them it is %+v", is.Run, was.Run)
+	}
+	spoken, _ := parse(t, service("protocol: http"))
+	if !delivery.Same(was.Run, spoken.Services[0].Run) {
+		t.Errorf("the protocol said and the default differ: %+v, %+v", was.Run, spoken.Services[0].Run)
 	}
 }
 
@@ -295,7 +348,7 @@ func TestParseNeverPanics(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) { checkAny(t, rapid.SliceOf(rapid.Byte()).Draw(t, "src")) })
 	})
 	t.Run("pieces", func(t *testing.T) {
-		piece := rapid.SampledFrom([]string{"project", "services", "rollout", "environments", "run", "steps", "in", "needs", ": ", ":\n", "\n", "\n  ", "\n    ", "- ", "[", "]", "{", "}", ", ", "&a ", "*a", "<<: ", "!!str ", "'", `"`, "|\n", ">-\n", "5", "5%", "1m", "true", "~", "# c\n", "---\n", "? ", "\t", "shop", "prod", "\r\n", "é", "%"})
+		piece := rapid.SampledFrom([]string{"project", "services", "rollout", "environments", "traffic", "match", "header", "is", "rates", "sticky", "tls", "data_plane", "run", "steps", "in", "needs", ": ", ":\n", "\n", "\n  ", "\n    ", "- ", "[", "]", "{", "}", ", ", "&a ", "*a", "<<: ", "!!str ", "'", `"`, "|\n", ">-\n", "5", "5%", "1m", "true", "~", "# c\n", "---\n", "? ", "\t", "shop", "prod", "\r\n", "é", "%"})
 		rapid.Check(t, func(t *rapid.T) {
 			checkAny(t, []byte(strings.Join(rapid.SliceOfN(piece, 0, 60).Draw(t, "pieces"), "")))
 		})

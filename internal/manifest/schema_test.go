@@ -51,7 +51,7 @@ func TestSchemaAcceptsGood(t *testing.T) {
 // The schema refuses what is wrong in the shape of a file. What is wrong in its
 // meaning, only Parse can know.
 func TestSchemaRefusesBad(t *testing.T) {
-	for _, name := range []string{"testdata/bad/five.yaml", "testdata/bad/types.yaml"} {
+	for _, name := range []string{"testdata/bad/five.yaml", "testdata/bad/types.yaml", "testdata/bad/traffic.yaml"} {
 		if validate(t, examples(t, "bad")[name]) == nil {
 			t.Errorf("the schema accepts %s", name)
 		}
@@ -63,6 +63,11 @@ func TestSchemaRefusesBad(t *testing.T) {
 		"duration word", "memory bare", "memory word", "cpus", "open files", "config name", "config list", "environments not a list",
 		"environment name", "environment nameless", "promote", "listen form", "strategy", "silence", "supersede", "step without weight",
 		"step of words", "step as list", "surge range", "judge share", "judge ratio", "judge latency", "judge truth",
+		"protocol", "condition of nothing", "condition of two", "condition misspelt", "condition as a word", "condition list", "values of nothing",
+		"retries", "retries of none", "retries of words", "sticky word", "sticky two", "sticky of nothing", "in flight",
+		"rate per", "rate without per", "rate without rate", "rate of nothing", "rate of words", "rate burst", "ejection after", "hold of nothing", "hold bare",
+		"hold max alone", "target without a name", "target of everybody", "mirror share", "mirror word", "word of other proxies", "tls of nothing", "tls half",
+		"tls two", "acme without a domain", "access log", "plane connections",
 	}
 	known := map[string]string{}
 	for _, r := range rules() {
