@@ -142,7 +142,7 @@ func (x *passage) seat(ctx context.Context, last failure) (p *endpoint, err erro
 		}
 		began := time.Now()
 		bound := limit.Bound{Max: wants.bound.Max, Wait: wants.wait(x.patience())}
-		err = wants.queue.Acquire(ctx, bound, func() limit.Found {
+		err = x.wait(ctx, wants.queue, bound, func() limit.Found {
 			var other *pool
 			p, other = x.look(last, true)
 			switch {
@@ -158,6 +158,23 @@ func (x *passage) seat(ctx context.Context, last failure) (p *endpoint, err erro
 			return p, err
 		}
 	}
+}
+
+// queuer is who knows when the caller of a waiting request has left.
+type queuer interface {
+	queued(stop context.CancelCauseFunc) // nil when the wait is over
+}
+
+// wait waits for a turn to look, until the caller leaves.
+func (x *passage) wait(ctx context.Context, q *limit.Queue, b limit.Bound, look func() limit.Found) error {
+	if x.queuer != nil {
+		var stop context.CancelCauseFunc
+		ctx, stop = context.WithCancelCause(ctx)
+		defer stop(nil)
+		x.queuer.queued(stop)
+		defer x.queuer.queued(nil)
+	}
+	return q.Acquire(ctx, b, look)
 }
 
 // patience is what is left of the route's timeout after waiting for slots.

@@ -155,8 +155,9 @@ func TestQueueBeforeFullInstances(t *testing.T) {
 			waiting = append(waiting, send(t.Context(), asking{addr: w.Addr, target: "/"}))
 			await(t, "the request to wait", func() bool { return poolOf(w, "r1").Waiting == i+1 })
 		}
-		if p := poolOf(w, "r1"); p.Endpoints[0].InFlight != 1 {
-			t.Errorf("State = %+v, want one request in flight", p)
+		pause(t.Context(), 2500*time.Millisecond) // longer than any sweep of connections
+		if p := poolOf(w, "r1"); p.Endpoints[0].InFlight != 1 || p.Waiting != 2 {
+			t.Errorf("State = %+v, want one request in flight and two that wait", p)
 		}
 		(<-send(t.Context(), asking{addr: w.Addr, target: "/"})).wants(t, http.StatusServiceUnavailable, "queue_full", "traffic.limits.queue")
 		in.Let()
@@ -287,33 +288,36 @@ func TestQueueAcrossTables(t *testing.T) {
 // A caller that goes away leaves its place in the queue and among the held.
 func TestCallersWhoLeaveGiveUpTheirPlace(t *testing.T) {
 	t.Parallel()
-	w := world(t)
-	w.Plane.FullOnly = true // the raw path looks for its caller when it has something to say
-	in := w.Instance("a", "r1", "v1")
-	caring(w, delivery.Traffic{Limits: delivery.TrafficLimits{InFlight: 1, Queue: 1, Wait: 30 * time.Second}}, traffictest.Share(in, delivery.Full))
-	first := send(t.Context(), asking{addr: w.Addr, target: "/hold"})
-	in.AwaitHeld(t)
-	ctx, leave := context.WithCancel(t.Context())
-	gone := send(ctx, asking{addr: w.Addr, target: "/"})
-	await(t, "the request to wait", func() bool { return poolOf(w, "r1").Waiting == 1 })
-	leave()
-	if r := <-gone; !errors.Is(r.err, context.Canceled) {
-		t.Errorf("the caller who left got %+v", r)
-	}
-	await(t, "its place to be free", func() bool { return poolOf(w, "r1").Waiting == 0 })
-	in.Let()
-	(<-first).served(t, "r1")
-	total(w, "r1", "one cancelled request", func(b traffic.Block) bool {
-		return b.Requests == 2 && b.Cancelled == 1 && b.OK == 1 && b.UnitsBad == 0
-	})
+	bothPaths(t, func(t *testing.T, w *traffictest.World) {
+		in := w.Instance("a", "r1", "v1")
+		caring(w, delivery.Traffic{Limits: delivery.TrafficLimits{InFlight: 1, Queue: 2, Wait: 5 * time.Minute}, Timeout: 5 * time.Minute}, traffictest.Share(in, delivery.Full))
+		first := send(t.Context(), asking{addr: w.Addr, target: "/hold"})
+		in.AwaitHeld(t)
+		ctx, leave := context.WithCancel(t.Context())
+		gone := send(ctx, asking{addr: w.Addr, target: "/"})
+		await(t, "the request to wait", func() bool { return poolOf(w, "r1").Waiting == 1 })
+		stays := send(t.Context(), asking{addr: w.Addr, target: "/"})
+		await(t, "another to wait", func() bool { return poolOf(w, "r1").Waiting == 2 })
+		leave()
+		if r := <-gone; !errors.Is(r.err, context.Canceled) {
+			t.Errorf("the caller who left got %+v", r)
+		}
+		await(t, "its place to be free", func() bool { return poolOf(w, "r1").Waiting == 1 })
+		in.Let()
+		(<-first).served(t, "r1")
+		(<-stays).served(t, "r1")
+		total(w, "r1", "one cancelled request", func(b traffic.Block) bool {
+			return b.Requests == 3 && b.Cancelled == 1 && b.OK == 2 && b.UnitsBad == 0
+		})
 
-	caring(w, delivery.Traffic{Hold: delivery.Holding{For: 30 * time.Second}}, traffictest.Share(in, 0))
-	ctx, leave = context.WithCancel(t.Context())
-	gone = send(ctx, asking{addr: w.Addr, target: "/"})
-	await(t, "the request to be held", func() bool { return w.State().Routes[0].Held == 1 })
-	leave()
-	<-gone
-	await(t, "its place to be free", func() bool { return w.State().Routes[0].Held == 0 })
+		caring(w, delivery.Traffic{Hold: delivery.Holding{For: 5 * time.Minute}}, traffictest.Share(in, 0))
+		ctx, leave = context.WithCancel(t.Context())
+		gone = send(ctx, asking{addr: w.Addr, target: "/"})
+		await(t, "the request to be held", func() bool { return w.State().Routes[0].Held == 1 })
+		leave()
+		<-gone
+		await(t, "its place to be free", func() bool { return w.State().Routes[0].Held == 0 })
+	})
 }
 
 // Requests that come between the old and the new release of a recreate, or while

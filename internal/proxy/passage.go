@@ -57,6 +57,7 @@ type passage struct {
 	paid    *limit.Rates  // that it has the leave of
 	waited  time.Duration // for slots
 	turn    bool          // to look for a slot
+	queuer  queuer        // is told of a wait for a slot; nil when ctx ends with the caller
 }
 
 // drawn is how a request's release was chosen.

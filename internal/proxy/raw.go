@@ -44,10 +44,11 @@ type rawConn struct {
 	tcp   *net.TCPConn // the guest's
 	peer  netip.Addr
 
-	phase    atomic.Int32                  // a rawPhase
-	since    atomic.Int64                  // Unix nanoseconds: when the phase began, or something last moved
-	patience atomic.Int64                  // nanoseconds that may pass while busy
-	waits    atomic.Pointer[upstream.Conn] // for whose answer the caller waits
+	phase    atomic.Int32                            // a rawPhase
+	since    atomic.Int64                            // Unix nanoseconds: when the phase began, or something last moved
+	patience atomic.Int64                            // nanoseconds that may pass while busy
+	waits    atomic.Pointer[upstream.Conn]           // for whose answer the caller waits
+	queues   atomic.Pointer[context.CancelCauseFunc] // ends the wait for a slot
 
 	fresh   bool     // no request came yet
 	expects rawPhase // phase, for the connection's own goroutine
@@ -99,8 +100,21 @@ func (c *rawConn) cut() {
 	_ = c.tcp.SetDeadline(time.Unix(1, 0))
 }
 
-// abandon breaks the exchange off that the caller waits for.
+// queued keeps how to break off a wait for a slot, whose caller nobody reads
+// from meanwhile; nil when it is over.
+func (c *rawConn) queued(stop context.CancelCauseFunc) {
+	if stop == nil {
+		c.queues.Store(nil)
+		return
+	}
+	c.queues.Store(&stop)
+}
+
+// abandon breaks the exchange off that the caller waits for, or the wait for one.
 func (c *rawConn) abandon() {
+	if stop := c.queues.Load(); stop != nil {
+		(*stop)(errCaller)
+	}
 	if conn := c.waits.Load(); conn != nil {
 		conn.Cancel(errCaller)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -31,7 +32,8 @@ func (c *rawConn) carry(ctx context.Context, body []byte) rawDone {
 	began := time.Now()
 	c.enters(rawBusy, began)
 	x := &c.x
-	*x = passage{e: c.e, asked: &c.req, plain: true}
+	*x = passage{e: c.e, asked: &c.req, plain: true, queuer: c}
+	c.patience.Store(math.MaxInt64) // a wait for a slot ends by itself
 	p, why := x.enter(ctx, c.f, began)
 	if why == notPlain {
 		return rawHandOver
@@ -44,7 +46,7 @@ func (c *rawConn) carry(ctx context.Context, body []byte) rawDone {
 	if p == nil {
 		return c.refuse(x.none(), len(body))
 	}
-	deadline := x.arrived.Add(x.patience())
+	deadline := x.arrived.Add(x.route.timeout) // waits included
 	for {
 		c.held = p
 		conn, res, err := c.try(ctx, p, body, deadline)
@@ -175,8 +177,10 @@ func (c *rawConn) problem(p problem) rawDone {
 	b = append(b, ' ')
 	b = append(b, http.StatusText(p.Status)...)
 	b = append(b, "\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n"...)
-	if p.Status == http.StatusServiceUnavailable {
-		b = append(b, "Retry-After: 1\r\n"...)
+	if after := p.retryAfter(); after != "" {
+		b = append(b, "Retry-After: "...)
+		b = append(b, after...)
+		b = append(b, "\r\n"...)
 	}
 	b = appendDate(b)
 	ends := c.ends()
