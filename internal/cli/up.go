@@ -212,7 +212,7 @@ func (s *session) doors(p delivery.Project) string {
 		if len(at) == 0 && len(p.Services) > 0 {
 			at = []string{"host " + p.Services[0].Name + ".localhost"}
 		}
-		rows = append(rows, []string{e.Name, "http://" + e.Listen, s.look.faint(strings.Join(at, "   "))})
+		rows = append(rows, []string{e.Name, e.URL(), s.look.faint(strings.Join(at, "   "))})
 	}
 	return grid("  ", rows)
 }
@@ -220,7 +220,7 @@ func (s *session) doors(p delivery.Project) string {
 func urls(p delivery.Project) map[string]string {
 	out := map[string]string{}
 	for _, e := range p.Environments {
-		out[e.Name] = "http://" + e.Listen
+		out[e.Name] = e.URL()
 	}
 	return out
 }

@@ -123,7 +123,7 @@ func (l *Loop) testRun(v *view, r delivery.Rollout) (run TestRun, why string) {
 		return run, "the files of " + r.Version + " are gone"
 	}
 	vars := map[string]string{
-		"SLIPWAY_URL": "http://" + env.Listen, "SLIPWAY_HOST": r.Service + ".localhost", "SLIPWAY_PREVIEW": l.previewHeader(routeName(r.Env, r.Service), string(r.To), v.now.Add(step.Timeout+time.Minute)),
+		"SLIPWAY_URL": env.URL(), "SLIPWAY_HOST": r.Service + ".localhost", "SLIPWAY_PREVIEW": l.previewHeader(routeName(r.Env, r.Service), string(r.To), v.now.Add(step.Timeout+time.Minute)),
 		"SLIPWAY_SERVICE": r.Service, "SLIPWAY_ENV": r.Env, "SLIPWAY_VERSION": r.Version,
 	}
 	maps.Copy(vars, rel.ConfigFor(r.Env))

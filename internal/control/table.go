@@ -1,12 +1,14 @@
 package control
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/promotion"
@@ -39,7 +41,7 @@ func (v *view) tableRoute(env string, svc delivery.Service, wanted map[workload.
 	if !ok {
 		return r
 	}
-	r.Gen, r.Salt, r.Preview = row.Gen, row.Salt, row.Preview
+	r.Gen, r.Salt, r.Preview = row.Gen, row.Salt, cmp.Or(row.Preview, v.candidate(env, svc.Name))
 	for _, share := range row.Split {
 		rel, known := v.Releases[share.Release]
 		if !known {
@@ -59,7 +61,31 @@ func (v *view) tableRoute(env string, svc delivery.Service, wanted map[workload.
 	}
 	rescue(r.Pools)
 	v.aim(&r, svc)
+	if r.Hold.For == 0 && v.recreates(env, svc.Name) {
+		r.Hold.For = recreateHold
+	}
 	return r
+}
+
+// recreateHold is how long a request waits between the old and the new release
+// of a recreate, where the service does not say: longer than most programs take
+// to stop and start, and shorter than callers give up in.
+const recreateHold = 10 * time.Second
+
+// recreates says whether a rollout is under way that stops the old release
+// before it starts the new one.
+func (v *view) recreates(env, service string) bool {
+	r, ok := v.underWay(env, service)
+	return ok && r.From != "" && r.Plan.Strategy == delivery.Recreate
+}
+
+// underWay is the rollout that owns a route now.
+func (v *view) underWay(env, service string) (delivery.Rollout, bool) {
+	i := slices.IndexFunc(v.open, func(r delivery.Rollout) bool { return r.Env == env && r.Service == service && r.State.Active() })
+	if i < 0 {
+		return delivery.Rollout{}, false
+	}
+	return v.open[i], true
 }
 
 // aim turns what targets and the mirror of a service are aimed at into releases
@@ -77,22 +103,34 @@ func (v *view) aim(r *traffic.Route, svc delivery.Service) {
 	}
 }
 
+// aimed finds the release of a route that a target or a mirror leads to, if it
+// has instances.
 func (v *view) aimed(r *traffic.Route, to string) (delivery.ReleaseID, bool) {
+	var id delivery.ReleaseID
 	stable, known := promotion.World{Stables: v.Stables}.Stable(r.Service, r.Env)
+	switch {
+	case to == delivery.TargetStable:
+		id = stable.Release
+	case to == delivery.TargetCandidate && known:
+		id = v.candidate(r.Env, r.Service)
+	}
 	i := slices.IndexFunc(r.Pools, func(p traffic.Pool) bool {
-		isStable := known && p.Release == stable.Release
-		switch to {
-		case delivery.TargetStable:
-			return isStable
-		case delivery.TargetCandidate:
-			return known && !isStable
-		}
-		return p.Version == to
+		return (p.Release == id || p.Version == to) && len(p.Endpoints) > 0
 	})
 	if i < 0 {
 		return "", false
 	}
 	return r.Pools[i].Release, true
+}
+
+// candidate is what a rollout under way brings in, and not what one left behind
+// or takes back; "" if there is none.
+func (v *view) candidate(env, service string) delivery.ReleaseID {
+	r, ok := v.underWay(env, service)
+	if !ok || r.State == delivery.Reverting || r.To == r.From {
+		return ""
+	}
+	return r.To
 }
 
 // eligible says whether an instance may get requests. One that was ready and is

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -152,6 +153,22 @@ func (p Project) Environment(name string) (Environment, bool) {
 
 func (p Project) place(name string) int {
 	return slices.IndexFunc(p.Environments, func(e Environment) bool { return e.Name == name })
+}
+
+// URL is where requests come in from this machine.
+func (e Environment) URL() string {
+	scheme, addr := "http://", e.Listen
+	if e.TLS != nil {
+		scheme = "https://"
+	}
+	if ap, err := netip.ParseAddrPort(addr); err == nil && ap.Addr().IsUnspecified() {
+		here := netip.IPv6Loopback()
+		if ap.Addr().Is4() {
+			here = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		}
+		addr = netip.AddrPortFrom(here, ap.Port()).String()
+	}
+	return scheme + addr
 }
 
 // Before returns the environment that a release passes before env; "" if env is the first.

@@ -134,3 +134,20 @@ func TestStrategyWith(t *testing.T) {
 		t.Errorf("With changed the strategy it was asked of: %+v", canary.Steps)
 	}
 }
+
+func TestEnvironmentURL(t *testing.T) {
+	for _, tt := range []struct {
+		env  delivery.Environment
+		want string
+	}{
+		{delivery.Environment{Listen: "127.0.0.1:7580"}, "http://127.0.0.1:7580"},
+		{delivery.Environment{Listen: "0.0.0.0:80"}, "http://127.0.0.1:80"},
+		{delivery.Environment{Listen: "[::]:80"}, "http://[::1]:80"},
+		{delivery.Environment{Listen: "localhost:80"}, "http://localhost:80"},
+		{delivery.Environment{Listen: "[fd00::1]:443", TLS: &delivery.TLS{}}, "https://[fd00::1]:443"},
+	} {
+		if got := tt.env.URL(); got != tt.want {
+			t.Errorf("URL of %s = %s, want %s", tt.env.Listen, got, tt.want)
+		}
+	}
+}
