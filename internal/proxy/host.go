@@ -38,7 +38,7 @@ func newHost(f *front, l delivery.PlaneLimits, secure *tls.Config) *host {
 		Protocols:         frontProtocols(),
 		HTTP2:             frontHTTP2(),
 		ConnState:         connState,
-		ConnContext:       withH2Conn,
+		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(f.engine.log.Handler(), slog.LevelDebug),
 	}
 	return h
@@ -51,12 +51,7 @@ func (h *host) fits(l *delivery.PlaneLimits, secure *tls.Config) bool {
 
 // serve takes connections until the host is shut down.
 func (h *host) serve(context.Context) {
-	var err error
-	if h.tls != nil {
-		err = h.srv.ServeTLS(h.in, "", "")
-	} else {
-		err = h.srv.Serve(h.in)
-	}
+	err := h.srv.Serve(h.in)
 	_ = h.in.Close()
 	if !errors.Is(err, http.ErrServerClosed) {
 		h.front.engine.log.Error("connections cannot be served", slog.String("addr", h.front.addr), slog.Any("error", err))
@@ -70,8 +65,54 @@ func (h *host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.ProtoMajor == 2 {
 		defer countStream(r, time.Now())
+	} else if why := h.passed(w, r); why != nil {
+		why.write(w)
+		return
 	}
 	h.front.ServeHTTP(w, r)
+}
+
+// passed restores what net/http cannot see through the gate, and returns why the
+// gate let this request through in place of another, if it did.
+func (h *host) passed(w http.ResponseWriter, r *http.Request) *problem {
+	g, _ := r.Context().Value(gateKey{}).(*gate)
+	if g == nil {
+		return nil
+	}
+	if h.tls != nil {
+		r.TLS = secured(g)
+	}
+	if g.why == nil || r.RequestURI != refusedTarget || r.Host != refusedHost {
+		return nil
+	}
+	w.Header().Set("Connection", "close")
+	h.front.engine.refusals.add(h.front.last.Load().Name, "bad_request")
+	return badHead(g.why)
+}
+
+// greet brings a connection to net/http by TLS: behind a gate unless it speaks
+// HTTP/2.
+func (h *host) greet(ctx context.Context, c net.Conn) {
+	secure := tls.Server(c, h.tls)
+	timed, stop := context.WithTimeout(ctx, h.limits.HeadTime)
+	err := secure.HandshakeContext(timed)
+	stop()
+	switch proto := secure.ConnectionState().NegotiatedProtocol; {
+	case err != nil:
+		h.front.engine.log.Debug("TLS handshake failed", slog.String("addr", h.front.addr), slog.Any("error", err))
+		_ = c.Close()
+	case proto == "h2":
+		h.in.give(secure)
+	case proto != "" && proto != "http/1.1": // an authority that has seen what it asked for (RFC 8737)
+		_ = secure.Close()
+	default:
+		h.in.give(gated(secure, h.limits.HeadBytes))
+	}
+}
+
+// withConn is http.Server.ConnContext.
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return withGate(withH2Conn(ctx, c), c)
 }
 
 // retire drains a host that a newer one has taken over from.
@@ -99,11 +140,8 @@ func (h *host) shutdown(ctx context.Context) error {
 // connState tells a guest when it has a request. net/http calls it for HTTP/2
 // too, when the first stream opens and when the last one is done.
 func connState(c net.Conn, s http.ConnState) {
-	if secure, ok := c.(*tls.Conn); ok {
-		c = secure.NetConn()
-	}
-	g, ok := c.(*door.Guest)
-	if !ok {
+	g := guestOf(c)
+	if g == nil {
 		return
 	}
 	switch s {
@@ -114,6 +152,20 @@ func connState(c net.Conn, s http.ConnState) {
 	case http.StateIdle:
 		g.Leave()
 	case http.StateNew, http.StateHijacked, http.StateClosed:
+	}
+}
+
+// guestOf returns the guest beneath TLS and gate.
+func guestOf(c net.Conn) *door.Guest {
+	for {
+		if g, ok := c.(*door.Guest); ok {
+			return g
+		}
+		inner, wrapped := c.(interface{ NetConn() net.Conn })
+		if !wrapped {
+			return nil
+		}
+		c = inner.NetConn()
 	}
 }
 

@@ -133,7 +133,11 @@ func (f *front) hand(c net.Conn) {
 		_ = c.Close()
 		return
 	}
-	h.in.give(c)
+	if h.tls == nil {
+		h.in.give(gated(c, h.limits.HeadBytes))
+		return
+	}
+	f.engine.spawn(func(ctx context.Context) { h.greet(ctx, c) })
 }
 
 func (f *front) bound() bool {

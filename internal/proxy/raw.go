@@ -45,6 +45,7 @@ type rawConn struct {
 	peer  netip.Addr
 
 	phase    atomic.Int32                            // a rawPhase
+	looked   atomic.Bool                             // for the end of the caller, in this rest
 	since    atomic.Int64                            // Unix nanoseconds: when the phase began, or something last moved
 	patience atomic.Int64                            // nanoseconds that may pass while busy
 	waits    atomic.Pointer[upstream.Conn]           // for whose answer the caller waits
@@ -157,7 +158,7 @@ func (c *rawConn) serve(ctx context.Context) {
 		err, c.next = nil, rawHand // a body that takes its time is for the full path
 	}
 	if err == nil && c.next == rawHand {
-		c.guest.Unread(bytes.Clone(c.in[c.at:c.have]))
+		c.guest.Unread(bytes.Clone(c.in[c.at+c.lead() : c.have]))
 		c.release()
 		c.f.hand(c.guest)
 		return
@@ -168,6 +169,10 @@ func (c *rawConn) serve(ctx context.Context) {
 	}
 	_ = c.guest.Close()
 }
+
+// lead is how many bytes of empty lines, which net/http does not take, stand
+// before the request that is handed on.
+func (c *rawConn) lead() int { return min(c.req.Lead, c.have-c.at) }
 
 // linger reads on for a moment after the last answer: closing a socket with
 // unread bytes resets it, and the caller might never see what it was told.
@@ -293,6 +298,7 @@ func (c *rawConn) answerAll(ctx context.Context, fresh int) bool {
 			c.lingers = c.lingers || c.at < c.have
 			return true
 		}
+		c.looked.Store(false)
 		c.enters(rawIdle, time.Now())
 	}
 	return false

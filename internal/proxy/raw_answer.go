@@ -152,7 +152,7 @@ func (c *rawConn) appendAnswer(b []byte, res *wire.Response, ends, framed bool) 
 	dated := false
 	for i := range res.Fields {
 		f := &res.Fields[i]
-		if f.Kind.HopByHop() || f.Kind == wire.KindContentLength && framed {
+		if f.Kind.Framing() {
 			continue
 		}
 		dated = dated || len(f.Name) == 4 && wire.Is(f.Name, "date")
@@ -167,8 +167,16 @@ func (c *rawConn) appendAnswer(b []byte, res *wire.Response, ends, framed bool) 
 		b = append(b, cookieRest...)
 		b = append(b, "\r\n"...)
 	}
-	if framed {
+	switch {
+	case framed:
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	case res.Length > 0 || res.Has(wire.KindContentLength) && res.Status >= 200 && res.Status != http.StatusNoContent:
+		length := res.Length
+		if length == 0 { // none, or that of the body there would be (RFC 9110, 8.6)
+			b = append(append(append(b, "Content-Length: "...), res.First(wire.KindContentLength)...), "\r\n"...)
+			break
+		}
+		b = append(strconv.AppendInt(append(b, "Content-Length: "...), length, 10), "\r\n"...)
 	}
 	if ends {
 		b = append(b, "Connection: close\r\n"...)

@@ -208,12 +208,18 @@ func (c *rawConn) ends() bool {
 // refuseHead answers a request that breaks the rules of HTTP. The connection
 // ends: where the next request begins nobody can say.
 func (c *rawConn) refuseHead(err error) {
-	p := problem{Status: http.StatusBadRequest, Code: "bad_request", Detail: err.Error()}
+	c.req.Request = wire.Request{}
+	c.req.Close = true
+	c.e.refusals.add(c.f.last.Load().Name, "bad_request")
+	c.problem(*badHead(err))
+	c.lingers = true
+}
+
+// badHead is what a caller is told whose request breaks the rules of HTTP.
+func badHead(err error) *problem {
+	p := &problem{Status: http.StatusBadRequest, Code: "bad_request", Detail: "this is not well-formed HTTP/1.1: " + err.Error()}
 	if broken, ok := errors.AsType[*wire.Error](err); ok {
 		p.Status = broken.Status
 	}
-	c.req.Request = wire.Request{}
-	c.req.Close = true
-	c.problem(p)
-	c.lingers = true
+	return p
 }

@@ -96,6 +96,11 @@ func (s *rawSet) sweep(now time.Time, idle, head time.Duration) {
 		limit := idle
 		switch rawPhase(c.phase.Load()) {
 		case rawIdle:
+			// The end of a connection that came together with its last request is
+			// not told again; one look in each rest finds it.
+			if since > time.Second && !c.looked.Swap(true) && c.gone() {
+				limit = 0
+			}
 		case rawHead:
 			limit = head
 		case rawAwaitsBody:

@@ -20,10 +20,14 @@ type recording struct {
 }
 
 func recordingOf(p delivery.DataPlane) recording {
+	share := defaultShare
+	if p.OTLP == "" {
+		share = delivery.Full // we record nothing, so whether to is for the services to say
+	}
 	return recording{
 		log:        cmp.Or(p.AccessLog, delivery.LogOff),
 		logShare:   cmp.Or(p.LogShare, defaultShare),
-		traceShare: cmp.Or(p.OTLPShare, defaultShare),
+		traceShare: cmp.Or(p.OTLPShare, share),
 	}
 }
 

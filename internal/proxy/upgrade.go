@@ -24,6 +24,7 @@ func (x *exchange) upgrade(p *endpoint, res *http.Response) {
 		x.refuse(failure{broken, err})
 		return
 	}
+	openGate(conn)
 	defer func() { _ = conn.Close() }()
 	// The server's head is ours to write now: what it would have sent, and 101.
 	head := x.w.Header()

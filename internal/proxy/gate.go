@@ -1,0 +1,254 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+
+	"github.com/slipway-cd/slipway/internal/proxy/wire"
+)
+
+// gate stands between a caller's connection and net/http and lets HTTP/1 pass
+// only as strictly written as the raw path takes it: net/http forgives what
+// another server behind us may read in another way, and that is how requests are
+// smuggled. It follows heads and bodies without changing a byte. In place of a
+// head that breaks a rule it hands on a request of its own, so that the refusal
+// comes in its turn, behind the answers to what came before.
+type gate struct {
+	net.Conn
+	head   int // bytes a head may have
+	in     []byte
+	at     int   // in[:at] may pass
+	err    error // of the connection, once in has passed
+	state  gateState
+	left   int64 // bytes of the body, in gateBody
+	chunks wire.Chunks
+	req    wire.Request
+	why    *wire.Error // the connection's last head was refused for this
+}
+
+type gateState int
+
+const (
+	gateHead    gateState = iota
+	gateBody              // of a known length
+	gateChunks            // of a chunked one
+	gateOpen              // it is no HTTP/1 any more
+	gateRefused           // nothing more is read
+)
+
+// plainGate is a gate whose connection the kernel can write to by itself.
+type plainGate struct {
+	*gate
+	io.ReaderFrom
+}
+
+// gated returns c behind a gate.
+func gated(c net.Conn, head int) net.Conn {
+	g := &gate{Conn: c, head: head}
+	if to, ok := c.(io.ReaderFrom); ok {
+		return &plainGate{g, to}
+	}
+	return g
+}
+
+// NetConn returns the connection behind the gate.
+func (g *gate) NetConn() net.Conn { return g.Conn }
+
+// open lets everything pass from now on: the connection was taken out of HTTP.
+func (g *gate) open() { g.state, g.at = gateOpen, len(g.in) }
+
+// openGate opens the gate of a hijacked connection.
+func openGate(c net.Conn) {
+	switch g := c.(type) {
+	case *plainGate:
+		g.open()
+	case *gate:
+		g.open()
+	}
+}
+
+// The request that stands for a refused head. A caller that sends the like gets
+// no refusal: its gate knows of none.
+const (
+	refusedTarget = "/.refused"
+	refusedHost   = "refused"
+)
+
+// Read gives what may pass. What is whole passes without being copied.
+func (g *gate) Read(p []byte) (int, error) {
+	for {
+		if len(g.in) == 0 {
+			if n, done, err := g.direct(p); done {
+				return n, err
+			}
+			continue
+		}
+		if g.at == 0 && g.state != gateRefused {
+			if n := g.pass(g.in); g.state != gateRefused {
+				g.at = n
+			}
+		}
+		if g.at > 0 {
+			n := copy(p, g.in[:g.at])
+			if g.in, g.at = g.in[n:], g.at-n; len(g.in) == 0 {
+				g.in = nil
+			}
+			return n, nil
+		}
+		if g.err != nil {
+			return 0, g.err
+		}
+		if err := g.fill(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// direct reads into p and keeps back what may not pass yet. It is not done when
+// that was all.
+func (g *gate) direct(p []byte) (n int, done bool, err error) {
+	if g.err != nil {
+		return 0, true, g.err
+	}
+	if g.state == gateRefused {
+		return 0, true, io.EOF
+	}
+	n, err = g.Conn.Read(p)
+	if n == 0 || err != nil {
+		return n, true, err
+	}
+	ok := g.pass(p[:n])
+	if ok < n && g.state != gateRefused {
+		g.in = bytes.Clone(p[ok:n])
+	}
+	return ok, ok > 0, nil
+}
+
+// fill reads more behind what is kept back. A deadline that passes loses nothing:
+// net/http sets one to stop a read, and reads again.
+func (g *gate) fill() error {
+	var more [2 << 10]byte
+	n, err := g.Conn.Read(more[:])
+	g.in = append(g.in, more[:n]...)
+	switch {
+	case n > 0:
+		return nil // an error comes again
+	case errors.Is(err, io.EOF):
+		g.at, g.err = len(g.in), err // net/http says what it thinks of half a head
+		return nil
+	}
+	return err
+}
+
+// pass returns how much of b may pass, and follows that: at most to the end of
+// the message at hand.
+func (g *gate) pass(b []byte) int {
+	n := 0
+	for n < len(b) {
+		rest := b[n:]
+		switch g.state {
+		case gateHead:
+			size, whole := 0, n == 0 // what was before this message passes first
+			if whole {
+				size, whole = g.passHead(rest)
+			}
+			if !whole {
+				return n
+			}
+			n += size
+		case gateBody:
+			size := min(g.left, int64(len(rest)))
+			n += int(size)
+			if g.left -= size; g.left == 0 {
+				g.state = gateHead
+			}
+		case gateChunks:
+			_, size, err := g.chunks.Next(rest)
+			n += size
+			if err != nil {
+				g.err = err
+				return n
+			}
+			if g.chunks.Done() {
+				g.state = gateHead
+			}
+		case gateOpen:
+			return len(b)
+		case gateRefused:
+			return n
+		}
+	}
+	return n
+}
+
+// passHead returns the size of the head at the start of b, and whether it is whole.
+func (g *gate) passHead(b []byte) (int, bool) {
+	if wire.Preface(b) {
+		g.state = gateOpen
+		return len(b), true
+	}
+	n, err := g.req.Parse(b, wire.Limits{Head: g.head})
+	if err != nil {
+		g.refuse(err)
+	}
+	if n > 0 {
+		g.enter()
+	}
+	return n, n > 0
+}
+
+// enter begins the body of the request whose head has passed.
+func (g *gate) enter() {
+	switch {
+	case string(g.req.Method) == http.MethodConnect:
+		g.state = gateOpen // we answer it, and the connection ends
+	case g.req.Length == wire.Chunked:
+		g.state, g.chunks = gateChunks, wire.Chunks{}
+	case g.req.Length > 0:
+		g.state, g.left = gateBody, g.req.Length
+	}
+}
+
+// refuse puts a request of ours in the place of a head that breaks a rule.
+func (g *gate) refuse(err error) {
+	why, ok := errors.AsType[*wire.Error](err)
+	if !ok {
+		why = &wire.Error{Status: http.StatusBadRequest, Reason: err.Error()}
+	}
+	g.why, g.state = why, gateRefused
+	g.in = []byte("GET " + refusedTarget + " HTTP/1.1\r\nHost: " + refusedHost + "\r\nConnection: close\r\n\r\n")
+	g.at = len(g.in)
+}
+
+type gateKey struct{}
+
+// withGate is a part of http.Server.ConnContext: requests learn of their gate.
+func withGate(ctx context.Context, c net.Conn) context.Context {
+	switch g := c.(type) {
+	case *plainGate:
+		return context.WithValue(ctx, gateKey{}, g.gate)
+	case *gate:
+		return context.WithValue(ctx, gateKey{}, g)
+	}
+	return ctx
+}
+
+// secured returns the state of TLS beneath a gate.
+func secured(c net.Conn) *tls.ConnectionState {
+	for {
+		if t, ok := c.(*tls.Conn); ok {
+			s := t.ConnectionState()
+			return &s
+		}
+		inner, wrapped := c.(interface{ NetConn() net.Conn })
+		if !wrapped {
+			return nil
+		}
+		c = inner.NetConn()
+	}
+}
