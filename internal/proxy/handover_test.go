@@ -490,7 +490,7 @@ func TestUpgradeUnderHTTP2(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for ctx.Err() == nil {
-				req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+w.Addr+"/", strings.NewReader("ping"))
+				req, err := http.NewRequestWithContext(context.WithoutCancel(ctx), http.MethodPost, "http://"+w.Addr+"/", strings.NewReader("ping"))
 				if err != nil {
 					t.Error(err)
 					return
@@ -559,7 +559,7 @@ func TestUpgradeUnderTLS(t *testing.T) {
 					}
 				}}
 				body := io.NopCloser(strings.NewReader("ping")) // cannot be sent again
-				req, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), http.MethodPost, "https://"+addr+"/", body)
+				req, err := http.NewRequestWithContext(httptrace.WithClientTrace(context.WithoutCancel(ctx), trace), http.MethodPost, "https://"+addr+"/", body)
 				if err != nil {
 					t.Error(err)
 					return
