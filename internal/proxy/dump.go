@@ -22,9 +22,7 @@ func (e *engine) dump(ctx context.Context) (traffic.Dump, error) {
 	}
 	now := time.Now()
 	d := traffic.Dump{At: now, State: s, Table: bare(e.table.Load().spec), Faults: e.faults.List(now), Process: e.uses(now)}
-	from := now.Unix() - dumpSeconds
-	d.Blocks, _, _ = e.counts.collect(0, from)
-	d.Blocks = e.legacy.collect(d.Blocks, 0, from, e.counts.block)
+	d.Blocks = e.blocks(now.Unix() - dumpSeconds)
 	d.Failed = e.counts.failedSince(0)
 	return d, nil
 }

@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/traffic"
@@ -25,24 +23,23 @@ const elderPatience = 3 * time.Second
 type elder struct {
 	pid    int
 	log    *slog.Logger
-	client *http.Client
+	client *http.ClientConn // whose streams are all calls
 	conn   net.Conn
 	heard  chan struct{} // closed when its counts so far are ours
 	gone   chan struct{} // closed when its process has ended
 }
 
-func newElder(pid int, conn net.Conn, log *slog.Logger) *elder {
-	var used atomic.Bool
-	dial := func(context.Context, string, string) (net.Conn, error) {
-		if used.Swap(true) {
-			return nil, errors.New("the predecessor has gone")
-		}
-		return conn, nil
+func newElder(ctx context.Context, pid int, conn net.Conn, log *slog.Logger) (*elder, error) {
+	tr := &http.Transport{
+		DialContext:        func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+		Protocols:          h2cOnly(),
+		DisableCompression: true,
 	}
-	return &elder{
-		pid: pid, log: log, conn: conn, heard: make(chan struct{}), gone: make(chan struct{}),
-		client: &http.Client{Transport: &http.Transport{DialContext: dial, Protocols: h2cOnly(), DisableCompression: true}},
+	client, err := tr.NewClientConn(ctx, "http", "predecessor:80")
+	if err != nil {
+		return nil, err
 	}
+	return &elder{pid: pid, log: log, conn: conn, client: client, heard: make(chan struct{}), gone: make(chan struct{})}, nil
 }
 
 // mourn follows the predecessor's counts to its end, and then forgets it.
@@ -61,6 +58,7 @@ func (e *engine) mourn(ctx context.Context, old *elder) {
 	}
 	e.elder.CompareAndSwap(old, nil)
 	close(old.gone)
+	_ = old.client.Close()
 	_ = old.conn.Close()
 }
 
@@ -95,7 +93,7 @@ func (p *elder) ask(ctx context.Context, method, path string, body []byte) (*htt
 	if err != nil {
 		return nil, err
 	}
-	res, err := p.client.Do(req)
+	res, err := p.client.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}

@@ -300,28 +300,30 @@ func (e *engine) mend(ctx context.Context) {
 		if e.take(ctx) != nil {
 			return
 		}
-		if e.handed.Load() { // what is not bound is the successor's to bind
-			e.give()
-			return
+		if !e.handed.Load() { // else what is not bound is the successor's to bind
+			e.bindAgain(ctx)
+			e.secure(e.table.Load())
 		}
-		e.mu.Lock()
-		var open []*front
-		for _, f := range e.fronts {
-			if !f.bound() {
-				open = append(open, f)
-			}
-		}
-		e.mu.Unlock()
-		for _, f := range open {
-			if f.bind(ctx) != nil {
-				e.serve(f)
-			}
-		}
-		e.secure(e.table.Load())
 		if n%10 == 0 {
 			e.sweep()
 		}
 		e.give()
+	}
+}
+
+func (e *engine) bindAgain(ctx context.Context) {
+	e.mu.Lock()
+	var open []*front
+	for _, f := range e.fronts {
+		if !f.bound() {
+			open = append(open, f)
+		}
+	}
+	e.mu.Unlock()
+	for _, f := range open {
+		if f.bind(ctx) != nil {
+			e.serve(f)
+		}
 	}
 }
 

@@ -115,11 +115,17 @@ func (e *engine) rewrite() error {
 type memory struct {
 	State  traffic.State        `json:"state"`
 	Faults []traffic.FaultState `json:"faults"`
+	Blocks []traffic.Block      `json:"blocks"` // of the last seconds: the rest follows, unless this process dies first
 }
+
+// lastSeconds is how far the counts go back that come with the estate: whoever
+// judges by them has all older ones.
+const lastSeconds = 15
 
 // estate is all that a successor gets.
 func (e *engine) estate() (handover.Estate, []handover.Descriptor, error) {
-	state, err := json.Marshal(memory{State: e.state(), Faults: e.faults.List(time.Now())})
+	now := time.Now()
+	state, err := json.Marshal(memory{State: e.state(), Faults: e.faults.List(now), Blocks: e.blocks(now.Unix() - lastSeconds)})
 	if err != nil {
 		return handover.Estate{}, nil, err
 	}

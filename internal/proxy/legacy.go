@@ -102,6 +102,12 @@ func (l *legacy) collect(blocks []traffic.Block, since, fromSecond int64, own fu
 	return blocks
 }
 
+// blocks returns what was counted from a second on, here and before.
+func (e *engine) blocks(from int64) []traffic.Block {
+	own, _, _ := e.counts.collect(0, from)
+	return e.legacy.collect(own, 0, from, e.counts.block)
+}
+
 // reconnect is how long whoever watches the counts may take to come to the
 // successor after a hand-over.
 const reconnect = 5 * time.Second

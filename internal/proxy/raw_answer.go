@@ -69,6 +69,11 @@ func (c *rawConn) pass(body *upstream.Body, res *wire.Response, ends bool) (int6
 	if body.Done() {
 		return n, nil
 	}
+	if res.Length > longAnswer {
+		streams := &c.held.streams
+		streams.add(c)
+		defer streams.remove(c)
+	}
 	more, err := body.WriteTo((*rawWriter)(c))
 	return n + more, err
 }
@@ -81,6 +86,9 @@ func (c *rawConn) passPieces(body *upstream.Body) (int64, error) {
 		c.out = wire.AppendChunk(c.out, ready)
 	}
 	if !body.Done() {
+		streams := &c.held.streams
+		streams.add(c)
+		defer streams.remove(c)
 		buf := c.e.buffers.pool.Get().(*[]byte)
 		defer c.e.buffers.pool.Put(buf)
 		for !body.Done() {

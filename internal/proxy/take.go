@@ -48,18 +48,31 @@ func (e *engine) succeed(ctx context.Context, before *handover.Predecessor) (net
 	e.install(ready.table, ready.fronts)
 	e.disturbOn(ready.faults, time.Now())
 	if alone {
+		e.legacy.settle(e.counts.epoch.Load())
 		e.log.Warn("the predecessor died while it handed over; its place is taken")
 		_ = before.Conn().Close()
 		return control, nil
 	}
 	e.step("serving")
-	old := newElder(estate.PID, before.Conn(), e.log)
-	e.elder.Store(old)
-	if err := before.Serving(ctx); err != nil {
+	old, err := e.follows(ctx, estate.PID, before)
+	if err != nil {
+		e.legacy.settle(e.counts.epoch.Load())
 		e.log.Warn("the predecessor died as its place was taken", slog.Any("why", err))
+		_ = before.Conn().Close()
+		return control, nil
 	}
+	e.elder.Store(old)
 	e.spawn(func(ctx context.Context) { e.mourn(ctx, old) })
 	return control, nil
+}
+
+// follows tells the predecessor that requests are accepted here, from when on
+// the socket is a connection to it.
+func (e *engine) follows(ctx context.Context, pid int, before *handover.Predecessor) (*elder, error) {
+	if err := before.Serving(ctx); err != nil {
+		return nil, err
+	}
+	return newElder(ctx, pid, before.Conn(), e.log)
 }
 
 // prepared is a table that is ready to be put in force.
@@ -101,6 +114,9 @@ func (e *engine) prepare(ctx context.Context, estate handover.Estate, inherited 
 		if t.listeners[addr] == nil {
 			_ = ln.Close() // it has left the table since
 		}
+	}
+	for _, b := range known.Blocks {
+		e.legacy.take(b, e.counts.epoch.Load())
 	}
 	return prepared{t, fronts, known.Faults}, control, nil
 }
