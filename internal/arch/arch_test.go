@@ -23,7 +23,7 @@ var floors = [][]string{
 	{"internal/delivery"},
 	{"internal/rollout", "internal/promotion", "internal/analysis", "internal/manifest"},
 	{"internal/store", "internal/workload", "internal/traffic", "internal/artifact", "internal/workload/workloadtest", "internal/traffic/traffictest"},
-	{"internal/proxy/wire", "internal/proxy/match"},
+	{"internal/probe", "internal/proxy/wire", "internal/proxy/match"},
 	{"internal/proxy/"},
 	{"internal/workload/", "internal/traffic/", "internal/proxy"},
 	{"internal/control"},

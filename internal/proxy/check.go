@@ -1,13 +1,15 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"math/rand/v2"
 	"time"
 
-	"github.com/slipway-cd/slipway/internal/proxy/probe"
+	"github.com/slipway-cd/slipway/internal/probe"
 	"github.com/slipway-cd/slipway/internal/proxy/redact"
+	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
 // watch checks the endpoint at once and then for as long as it is in a table.
@@ -26,8 +28,8 @@ func (p *endpoint) watch(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		c := probe.WithDefaults(*p.check.Load())
-		if err := probe.Ask(ctx, probe.Target{Addr: p.addr, Protocol: p.protocol, Check: c}); err == nil {
+		c := checkWithDefaults(*p.check.Load())
+		if err := probe.Ask(ctx, probe.Target{Addr: p.addr, Protocol: p.protocol, HTTP: c.HTTP, GRPC: c.GRPC, Timeout: c.Timeout}); err == nil {
 			good, bad = good+1, 0
 			if good >= c.Rise && !p.up.Load() {
 				p.rose()
@@ -41,6 +43,15 @@ func (p *endpoint) watch(ctx context.Context) {
 		// A little jitter, so that the checks of many endpoints do not march in step.
 		timer.Reset(c.Interval - c.Interval/10 + rand.N(c.Interval/5+1))
 	}
+}
+
+// checkWithDefaults returns c with the documented values in place of zero.
+func checkWithDefaults(c traffic.Check) traffic.Check {
+	c.Interval = cmp.Or(c.Interval, time.Second)
+	c.Timeout = cmp.Or(c.Timeout, time.Second)
+	c.Rise = cmp.Or(c.Rise, 2)
+	c.Fall = cmp.Or(c.Fall, 3)
+	return c
 }
 
 // rose takes the endpoint back in; it is as good as new.

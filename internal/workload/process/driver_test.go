@@ -14,7 +14,7 @@ import (
 const shimWord = "shim"
 
 func TestMain(m *testing.M) {
-	workloadtest.Main(context.Background(), m, open, map[string]func(context.Context, []string) int{shimWord: Shim})
+	workloadtest.Main(context.Background(), m, open, map[string]func(context.Context, []string) int{shimWord: Shim, grpcWord: grpcApp, h2cWord: h2cApp})
 }
 
 func options(root string) (Options, error) {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/probe"
 )
 
 const (
@@ -82,9 +83,12 @@ type prober struct {
 }
 
 // newClient follows no redirect and keeps no connection: each probe is a new one.
-func newClient() *http.Client {
+func newClient(p delivery.Protocol) *http.Client {
+	t := &http.Transport{DisableKeepAlives: true, Protocols: new(http.Protocols)}
+	t.Protocols.SetHTTP1(p == delivery.HTTP1)
+	t.Protocols.SetUnencryptedHTTP2(p == delivery.H2C)
 	return &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true},
+		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
@@ -97,6 +101,8 @@ func (p *prober) once(ctx context.Context) error {
 	switch {
 	case p.spec.HTTP != "":
 		err = p.http(ctx)
+	case p.spec.GRPC != nil:
+		err = probe.Ask(ctx, probe.Target{Addr: p.addr(), GRPC: p.spec.GRPC, Timeout: p.spec.Timeout})
 	case p.spec.TCP:
 		err = p.tcp(ctx)
 	case len(p.spec.Command) > 0:
@@ -119,6 +125,9 @@ func (p *prober) once(ctx context.Context) error {
 func (p *prober) name() string {
 	if p.spec.HTTP != "" {
 		return "GET " + p.spec.HTTP
+	}
+	if p.spec.GRPC != nil {
+		return strings.TrimSuffix("grpc.health.v1 of "+*p.spec.GRPC, " of ")
 	}
 	return "port " + strconv.Itoa(p.port)
 }

@@ -135,14 +135,15 @@ func (r *run) prober() *prober {
 	return &prober{
 		spec: withDefaults(spec.Run.Health), port: k.r.Port, bundle: spec.Bundle, since: r.since,
 		env: environ(spec.Vars, k.r.Port), path: pathOf(spec.Vars),
-		start: k.nursery.start, wait: k.nursery.wait, group: r.c.group, client: newClient(),
+		start: k.nursery.start, wait: k.nursery.wait, group: r.c.group, client: newClient(spec.Run.Protocol),
 	}
 }
 
 // see takes in the answer to one probe.
 func (r *run) see(err error) {
 	k := r.k
-	byNet := k.w.Spec.Run.Health.HTTP != "" || k.w.Spec.Run.Health.TCP
+	h := k.w.Spec.Run.Health
+	byNet := h.HTTP != "" || h.GRPC != nil || h.TCP
 	if err == nil && byNet && !r.health.ready {
 		err = notOurs(r.c.group(), k.r.Port)
 	}

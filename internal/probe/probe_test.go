@@ -19,7 +19,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
-	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
 const patience = 30 * time.Second
@@ -35,12 +34,13 @@ func listen(t *testing.T) net.Listener {
 	return ln
 }
 
-func ask(t *testing.T, addr string, c traffic.Check) error {
+func ask(t *testing.T, addr string, at Target) error {
 	t.Helper()
-	if c.Timeout == 0 {
-		c.Timeout = patience
+	at.Addr = addr
+	if at.Timeout == 0 {
+		at.Timeout = patience
 	}
-	return Ask(t.Context(), Target{Addr: addr, Check: c})
+	return Ask(t.Context(), at)
 }
 
 // says fails the test unless err tells of what is wanted; "" wants nil.
@@ -57,11 +57,11 @@ func says(t *testing.T, what string, err error, want string) {
 func TestTCP(t *testing.T) {
 	t.Parallel()
 	ln := listen(t)
-	says(t, "open port", ask(t, ln.Addr().String(), traffic.Check{}), "")
+	says(t, "open port", ask(t, ln.Addr().String(), Target{}), "")
 	if err := ln.Close(); err != nil {
 		t.Fatal(err)
 	}
-	says(t, "closed port", ask(t, ln.Addr().String(), traffic.Check{}), "refused")
+	says(t, "closed port", ask(t, ln.Addr().String(), Target{}), "refused")
 }
 
 func TestHTTP(t *testing.T) {
@@ -90,15 +90,15 @@ func TestHTTP(t *testing.T) {
 	t.Cleanup(h2.Close)
 	for _, at := range []Target{{Addr: s.Listener.Addr().String()}, {Addr: h2.Listener.Addr().String(), Protocol: delivery.H2C}} {
 		for path, want := range map[string]string{"/ok?deep=1": "", "/moved": "/moved answered 302", "/sick": "/sick answered 503"} {
-			at.Check = traffic.Check{HTTP: path, Timeout: patience}
+			at.HTTP, at.Timeout = path, patience
 			says(t, string(at.Protocol)+path, Ask(t.Context(), at), want)
 		}
-		at.Check = traffic.Check{HTTP: "/slow", Timeout: 50 * time.Millisecond}
+		at.HTTP, at.Timeout = "/slow", 50*time.Millisecond
 		if err := Ask(t.Context(), at); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Ask() of one that does not answer = %v, want its deadline", err)
 		}
 	}
-	at := Target{Addr: s.Listener.Addr().String(), Protocol: delivery.H2C, Check: traffic.Check{HTTP: "/ok?deep=1", Timeout: patience}}
+	at := Target{Addr: s.Listener.Addr().String(), Protocol: delivery.H2C, HTTP: "/ok?deep=1", Timeout: patience}
 	if err := Ask(t.Context(), at); err == nil {
 		t.Error("an instance that does not speak its protocol passed")
 	}
@@ -122,10 +122,10 @@ func TestGRPC(t *testing.T) {
 		"shop.New":  "says UNKNOWN of shop.New",
 		"shop.None": "does not know of shop.None",
 	} {
-		says(t, "service "+service, ask(t, ln.Addr().String(), traffic.Check{GRPC: &service}), want)
+		says(t, "service "+service, ask(t, ln.Addr().String(), Target{GRPC: &service}), want)
 	}
 	states.Shutdown()
-	says(t, "going down", ask(t, ln.Addr().String(), traffic.Check{GRPC: new("")}), "says NOT_SERVING")
+	says(t, "going down", ask(t, ln.Addr().String(), Target{GRPC: new("")}), "says NOT_SERVING")
 }
 
 func TestGRPCWithoutHealthService(t *testing.T) {
@@ -134,7 +134,7 @@ func TestGRPCWithoutHealthService(t *testing.T) {
 	ln := listen(t)
 	go func() { _ = srv.Serve(ln) }()
 	t.Cleanup(srv.Stop)
-	says(t, "bare server", ask(t, ln.Addr().String(), traffic.Check{GRPC: new("")}), "has no grpc.health.v1.Health service")
+	says(t, "bare server", ask(t, ln.Addr().String(), Target{GRPC: new("")}), "has no grpc.health.v1.Health service")
 }
 
 // Servers that answer the health call in ways that a good one does not.
@@ -163,7 +163,7 @@ func TestGRPCFromStrangers(t *testing.T) {
 			s.Config.Protocols.SetUnencryptedHTTP2(true)
 			s.Start()
 			t.Cleanup(s.Close)
-			says(t, name, ask(t, s.Listener.Addr().String(), traffic.Check{GRPC: new("")}), c.want)
+			says(t, name, ask(t, s.Listener.Addr().String(), Target{GRPC: new("")}), c.want)
 		})
 	}
 }

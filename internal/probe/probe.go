@@ -12,31 +12,23 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
-	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
-// Target is what is asked, and how.
+// Target is what is asked, and how: HTTP or GRPC, or with neither whether the
+// port accepts a connection.
 type Target struct {
 	Addr     string            // host:port
 	Protocol delivery.Protocol // of an HTTP check
-	Check    traffic.Check
-}
-
-// WithDefaults returns c with the documented values in place of zero.
-func WithDefaults(c traffic.Check) traffic.Check {
-	c.Interval = cmp.Or(c.Interval, time.Second)
-	c.Timeout = cmp.Or(c.Timeout, time.Second)
-	c.Rise = cmp.Or(c.Rise, 2)
-	c.Fall = cmp.Or(c.Fall, 3)
-	return c
+	HTTP     string            // path; any 2xx is healthy
+	GRPC     *string           // service name for grpc.health.v1.Health/Check, "" for the whole server
+	Timeout  time.Duration     // 0 means 1 s
 }
 
 // Ask returns nil when the instance is healthy, and else why not, for people.
 // It opens a connection of its own, because a kept one would not notice that
-// nobody is accepted any more, and waits at most Check.Timeout.
+// nobody is accepted any more, and waits at most Timeout.
 func Ask(ctx context.Context, t Target) error {
-	t.Check = WithDefaults(t.Check)
-	ctx, stop := context.WithTimeout(ctx, t.Check.Timeout)
+	ctx, stop := context.WithTimeout(ctx, cmp.Or(t.Timeout, time.Second))
 	defer stop()
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", t.Addr)
@@ -45,9 +37,9 @@ func Ask(ctx context.Context, t Target) error {
 	}
 	defer func() { _ = conn.Close() }()
 	switch {
-	case t.Check.GRPC != nil:
-		return askGRPC(ctx, over(conn, true), t.Addr, *t.Check.GRPC)
-	case t.Check.HTTP != "":
+	case t.GRPC != nil:
+		return askGRPC(ctx, over(conn, true), t.Addr, *t.GRPC)
+	case t.HTTP != "":
 		return askHTTP(ctx, over(conn, t.Protocol == delivery.H2C), t)
 	}
 	return nil
@@ -68,9 +60,9 @@ func over(conn net.Conn, h2 bool) *http.Transport {
 }
 
 func askHTTP(ctx context.Context, once *http.Transport, t Target) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+t.Addr+t.Check.HTTP, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+t.Addr+t.HTTP, nil)
 	if err != nil {
-		return fmt.Errorf("path %s: %w", t.Check.HTTP, err)
+		return fmt.Errorf("path %s: %w", t.HTTP, err)
 	}
 	req.Header.Set("User-Agent", agent)
 	res, err := once.RoundTrip(req)
@@ -79,7 +71,7 @@ func askHTTP(ctx context.Context, once *http.Transport, t Target) error {
 	}
 	_ = res.Body.Close()
 	if res.StatusCode < 200 || res.StatusCode > 299 {
-		return fmt.Errorf("%s answered %d", t.Check.HTTP, res.StatusCode)
+		return fmt.Errorf("%s answered %d", t.HTTP, res.StatusCode)
 	}
 	return nil
 }
