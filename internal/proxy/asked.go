@@ -16,38 +16,52 @@ type asked interface {
 	Proto() string  // "HTTP/1.1"
 	Scheme() string // "http", or "https" when the caller's connection is encrypted
 	lines           // without Host
+
+	Remote() netip.Addr    // the other end of the connection
+	asksFor(as netip.Addr) // sets Peer
 }
 
+// origin is where a request comes from.
+type origin struct{ remote, client netip.Addr }
+
+func (o *origin) Peer() netip.Addr       { return o.client }
+func (o *origin) Remote() netip.Addr     { return o.remote }
+func (o *origin) asksFor(who netip.Addr) { o.client = who }
+
 // httpAsked is a request that net/http has read.
-type httpAsked struct{ r *http.Request }
+type httpAsked struct {
+	r *http.Request
+	origin
+}
 
-func (a httpAsked) Method() string   { return a.r.Method }
-func (a httpAsked) Host() string     { return a.r.Host }
-func (a httpAsked) Path() string     { return a.r.URL.Path }
-func (a httpAsked) RawQuery() string { return a.r.URL.RawQuery }
+func asks(r *http.Request) httpAsked {
+	a := httpAsked{r: r}
+	if at, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		a.remote = at.Addr().Unmap()
+		a.client = a.remote
+	}
+	return a
+}
 
-func (a httpAsked) Proto() string { return a.r.Proto }
+func (a *httpAsked) Method() string   { return a.r.Method }
+func (a *httpAsked) Host() string     { return a.r.Host }
+func (a *httpAsked) Path() string     { return a.r.URL.Path }
+func (a *httpAsked) RawQuery() string { return a.r.URL.RawQuery }
 
-func (a httpAsked) Scheme() string {
+func (a *httpAsked) Proto() string { return a.r.Proto }
+
+func (a *httpAsked) Scheme() string {
 	if a.r.TLS != nil {
 		return "https"
 	}
 	return "http"
 }
 
-func (a httpAsked) Lines() iter.Seq2[string, string] { return httpLines(a.r.Header).Lines() }
+func (a *httpAsked) Lines() iter.Seq2[string, string] { return httpLines(a.r.Header).Lines() }
 
-func (a httpAsked) Value(name string, i int) (string, bool) {
+func (a *httpAsked) Value(name string, i int) (string, bool) {
 	if all := a.r.Header[name]; i < len(all) {
 		return all[i], true
 	}
 	return "", false
-}
-
-func (a httpAsked) Peer() netip.Addr {
-	at, err := netip.ParseAddrPort(a.r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return at.Addr().Unmap()
 }

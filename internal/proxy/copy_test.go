@@ -212,6 +212,7 @@ func TestMirrorIsAShare(t *testing.T) {
 func TestMirrorCopiesNothingElse(t *testing.T) {
 	t.Parallel()
 	x := newMirrored(t, traffic.Mirror{Share: delivery.Full, Unsafe: true}, delivery.HTTP1)
+	x.Plane.Trusted = []string{} // nobody
 	edge := traffictest.FreeAddr(t)
 	x.Listeners = append(x.Listeners, traffic.Listener{Name: "prod/shop>cart", Addr: edge, Env: "prod", Only: "prod/shop", Caller: "cart"})
 	x.apply(traffic.Mirror{Share: delivery.Full, Unsafe: true})

@@ -83,7 +83,7 @@ func BenchmarkRecord(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				now := time.Now()
-				*x = passage{e: e, asked: httpAsked{r}, l: t.listeners["127.0.0.1:1"], route: route, pool: route.pools[0], who: caller{key: "0123456789abcdef0123456789abcdef"}, began: now, arrived: now, plain: true}
+				*x = passage{e: e, asked: &httpAsked{r: r}, l: t.listeners["127.0.0.1:1"], route: route, pool: route.pools[0], who: caller{key: "0123456789abcdef0123456789abcdef"}, began: now, arrived: now, plain: true}
 				x.arrive()
 				x.ticket.answered(time.Since(now))
 				x.close(ended{status: 200, in: 10, out: 200})

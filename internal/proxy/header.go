@@ -1,11 +1,11 @@
 package proxy
 
 import (
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
 
+	"github.com/slipway-cd/slipway/internal/proxy/forward"
 	"github.com/slipway-cd/slipway/internal/proxy/mirror"
 	"github.com/slipway-cd/slipway/internal/proxy/trace"
 )
@@ -52,9 +52,8 @@ func upgradeOf(h http.Header) string {
 }
 
 // outgoing returns the request as the instance gets it, but for its address,
-// context and body. On a public listener what a caller says about forwarding is
-// dropped; on an edge, where a service calls, it is continued.
-func outgoing(r *http.Request, edge bool, key, cohort string) *http.Request {
+// context and body.
+func outgoing(r *http.Request, way forward.Way, key, cohort string) *http.Request {
 	h := r.Header.Clone()
 	protocol := upgradeOf(h)
 	trailers := hasToken(h["Te"], "trailers")
@@ -69,7 +68,10 @@ func outgoing(r *http.Request, edge bool, key, cohort string) *http.Request {
 	if _, named := h["User-Agent"]; !named {
 		h["User-Agent"] = []string{""} // none, instead of Go's own
 	}
-	forwarded(h, r, edge)
+	way.Set(h)
+	if !way.Believed {
+		delete(h, mirror.Header)
+	}
 	h[keyHeader] = []string{key}
 	delete(h, cohortHeader)
 	if cohort != "" {
@@ -85,33 +87,6 @@ func outgoing(r *http.Request, edge bool, key, cohort string) *http.Request {
 		Host:          r.Host,
 		ContentLength: r.ContentLength,
 		Trailer:       r.Trailer, // the same map: its values come after the body
-	}
-}
-
-func forwarded(h http.Header, r *http.Request, edge bool) {
-	peer, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		peer = r.RemoteAddr
-	}
-	if !edge {
-		delete(h, mirror.Header)
-		for _, name := range [...]string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Real-Ip"} {
-			delete(h, name)
-		}
-	}
-	if before := h["X-Forwarded-For"]; len(before) > 0 {
-		peer = strings.Join(before, ", ") + ", " + peer
-	}
-	h["X-Forwarded-For"] = []string{peer}
-	if len(h["X-Forwarded-Host"]) == 0 {
-		h["X-Forwarded-Host"] = []string{r.Host}
-	}
-	if len(h["X-Forwarded-Proto"]) == 0 {
-		proto := "http"
-		if r.TLS != nil {
-			proto = "https"
-		}
-		h["X-Forwarded-Proto"] = []string{proto}
 	}
 }
 

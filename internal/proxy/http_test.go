@@ -277,6 +277,7 @@ func TestHeadersOnTheWay(t *testing.T) {
 		rw.Header().Set("X-Sum", "42")
 	})
 	w.Listeners = append(w.Listeners, traffic.Listener{Name: "edge", Addr: traffictest.FreeAddr(t), Env: "prod", Caller: "cart", Only: "prod/shop"})
+	w.Plane.Trusted = []string{} // nobody
 	one(w, p)
 	ask := func(addr string) (http.Header, *http.Response) {
 		r := request(t, http.MethodGet, "http://"+addr+"/a%2Fb/c?q=1&r=%20", nil)
@@ -296,13 +297,13 @@ func TestHeadersOnTheWay(t *testing.T) {
 		return got, res
 	}
 	got, res := ask(w.Addr)
-	for _, name := range []string{"X-Hop", "Proxy-Authorization", "Upgrade", "Forwarded", "Connection", "User-Agent", "Accept-Encoding"} {
+	for _, name := range []string{"X-Hop", "Proxy-Authorization", "Upgrade", "Connection", "User-Agent", "Accept-Encoding"} {
 		if v, there := got[name]; there {
 			t.Errorf("the instance got %s: %q", name, v)
 		}
 	}
 	for name, want := range map[string]string{
-		"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "shop.example", "X-Forwarded-Proto": "http", "Te": "trailers",
+		"Forwarded": "for=127.0.0.1;host=shop.example;proto=http", "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "shop.example", "X-Forwarded-Proto": "http", "Te": "trailers",
 		"Got-Host": "shop.example", "Got-URI": "/a%2Fb/c?q=1&r=%20",
 	} {
 		if got.Get(name) != want {

@@ -113,13 +113,14 @@ func (f *front) serve(ctx context.Context, ln net.Listener) {
 // hand gives a connection to net/http: the full path. It takes whatever speaks
 // HTTP, also what another path has begun to read and put back.
 func (f *front) hand(c net.Conn) {
-	limits := f.engine.limits()
+	t := f.engine.table.Load()
+	limits, secure := &t.limits, f.listener(t).spec.TLS != nil
 	f.mu.Lock()
 	var h *host
 	if n := len(f.hosts); n > 0 && f.hosts[n-1].fits(limits, f.proven.config) {
 		h = f.hosts[n-1]
 	}
-	shut := f.shut
+	shut := f.shut || secure && f.proven.config == nil // not yet: the table is newer than the proof
 	if h == nil && !shut {
 		h = newHost(f, *limits, f.proven.config)
 		if n := len(f.hosts); n > 0 {

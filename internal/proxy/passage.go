@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/proxy/fault"
+	"github.com/slipway-cd/slipway/internal/proxy/forward"
 	"github.com/slipway-cd/slipway/internal/proxy/limit"
 	"github.com/slipway-cd/slipway/internal/proxy/match"
 	"github.com/slipway-cd/slipway/internal/proxy/trace"
@@ -36,6 +37,7 @@ type passage struct {
 	route    *route
 	pool     *pool // chosen, on whose account the request is
 	who      caller
+	believed bool   // what the caller says of others
 	account  string // the caller it is counted under
 	drawn    drawn
 	fault    *fault.Fault // that the request has to bear, or nil
@@ -78,6 +80,22 @@ type failure struct {
 
 // edge says that a service of ours calls, through a port of its own.
 func (x *passage) edge() bool { return x.l.spec.Only != "" }
+
+// way is how the request came, for the instance.
+func (x *passage) way() forward.Way {
+	return forward.Way{Peer: x.asked.Remote(), Host: x.asked.Host(), Secure: x.asked.Scheme() == "https", Believed: x.believed}
+}
+
+// listen takes the word of whoever is believed on for whom the request is.
+func (x *passage) listen(t *table) {
+	remote := x.asked.Remote()
+	x.believed = x.edge() || t.trust.Has(remote)
+	if x.believed {
+		x.asked.asksFor(t.trust.Client(remote, x.asked))
+	} else {
+		x.asked.asksFor(remote)
+	}
+}
 
 // enter counts the request in and finds its way; close counts it out. It waits
 // where the route asks for that, until ctx ends.
@@ -127,6 +145,7 @@ func (x *passage) find(ctx context.Context, f *front) (*endpoint, *problem) {
 		if x.plain && t.challenges(x.asked.Path()) {
 			return nil, notPlain
 		}
+		x.listen(t)
 		x.route = x.l.match(x.asked)
 		if x.route == nil {
 			return nil, x.notRouted()
@@ -134,7 +153,7 @@ func (x *passage) find(ctx context.Context, f *front) (*endpoint, *problem) {
 		if x.plain && (!x.route.plain || x.e.faults.On(x.route.spec.Name)) {
 			return nil, notPlain
 		}
-		x.who = callerOf(x.asked, x.edge(), x.route.sticky)
+		x.who = callerOf(x.asked, x.edge(), x.believed, x.route.sticky)
 		if why := x.pays(); why != nil {
 			return nil, why
 		}
@@ -187,7 +206,7 @@ func (x *passage) choose(t *table, now time.Time) *problem {
 			return nil
 		}
 	}
-	if x.route.cohorts && x.edge() {
+	if x.route.cohorts && x.believed {
 		if p := x.route.cohort(x.cohort()); p != nil {
 			x.pool, x.drawn, x.account = p, byCohort, traffic.CohortCaller
 			return nil
@@ -246,7 +265,7 @@ func (x *passage) onwardFrom(p *pool) string {
 	if p.spec.Cohort != "" {
 		return p.spec.Cohort
 	}
-	if x.edge() {
+	if x.believed {
 		return x.cohort()
 	}
 	return ""

@@ -141,7 +141,7 @@ func newRawConn(f *front, g *door.Guest) *rawConn {
 	if at, ok := g.RemoteAddr().(*net.TCPAddr); ok {
 		c.peer = at.AddrPort().Addr().Unmap()
 	}
-	c.req.peer = c.peer
+	c.req.remote = c.peer
 	c.enters(rawIdle, time.Now())
 	return c
 }

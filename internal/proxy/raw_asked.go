@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"iter"
-	"net/netip"
 	"net/textproto"
 	"net/url"
 	"unsafe"
@@ -14,7 +13,7 @@ import (
 // connection's buffer and is good until the request is done.
 type rawAsked struct {
 	wire.Request
-	peer netip.Addr
+	origin
 	path string // decoded
 }
 
@@ -33,7 +32,6 @@ func (a *rawAsked) Method() string   { return text(a.Request.Method) }
 func (a *rawAsked) Host() string     { return text(a.Request.Host) }
 func (a *rawAsked) Path() string     { return a.path }
 func (a *rawAsked) RawQuery() string { return text(a.Query) }
-func (a *rawAsked) Peer() netip.Addr { return a.peer }
 func (a *rawAsked) Proto() string    { return "HTTP/1.1" }
 func (a *rawAsked) Scheme() string   { return "http" }
 

@@ -109,15 +109,14 @@ func (c *rawConn) appendHead(b []byte) []byte {
 	b = append(b, ' ')
 	b = append(b, c.req.Target...)
 	b = append(b, " HTTP/1.1\r\n"...)
-	edge := x.edge()
 	for i := range c.req.Fields {
 		f := &c.req.Fields[i]
-		if f.Kind.Framing() || c.ours(f, edge) {
+		if f.Kind.Framing() || c.ours(f) {
 			continue
 		}
 		b = appendField(b, f.Name, f.Value)
 	}
-	b = c.appendForwarded(b, edge)
+	b = x.way().Append(b, &c.req)
 	cohort := x.onward()
 	b = append(append(append(b, keyHeader+": "...), x.who.key...), "\r\n"...)
 	if cohort != "" {

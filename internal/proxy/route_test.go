@@ -220,6 +220,7 @@ func TestCohortsStayTogether(t *testing.T) {
 			w.Route("prod/cart", nil, cart("cart2", "next", 0), cart("cart1", "", delivery.Full)),
 		}
 		w.Listeners = append(w.Listeners, traffic.Listener{Name: "prod/shop>cart", Addr: edge, Env: "prod", Caller: "shop", Only: "prod/cart"})
+		w.Plane.Trusted = []string{} // nobody outside
 		w.MustApply()
 		seen := map[string]int{}
 		for i := range 40 {

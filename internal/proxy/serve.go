@@ -22,6 +22,7 @@ type exchange struct {
 	passage
 	w    http.ResponseWriter
 	r    *http.Request
+	from httpAsked
 	body *body
 	out  *http.Request
 	head http.Header             // of the instance's answer
@@ -49,7 +50,8 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if e.challenged(w, r) {
 		return
 	}
-	x := &exchange{w: w, r: r, passage: passage{e: e, asked: httpAsked{r}}}
+	x := &exchange{w: w, r: r, from: asks(r), passage: passage{e: e}}
+	x.asked = &x.from
 	p, why := x.enter(r.Context(), f, time.Now())
 	if why != nil {
 		why.write(w)
@@ -83,7 +85,7 @@ func (x *exchange) carry(p *endpoint) {
 		x.refuse(x.none())
 		return
 	}
-	x.out = outgoing(x.r, x.edge(), x.who.key, x.onward())
+	x.out = outgoing(x.r, x.way(), x.who.key, x.onward())
 	x.tell(x.out.Header, x.onward())
 	x.mirror()
 	ctx, cancel := context.WithCancelCause(x.r.Context())

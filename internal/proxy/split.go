@@ -34,13 +34,13 @@ type caller struct {
 }
 
 // callerOf returns the sticky key of a request: the key header or baggage that
-// another service passed on; else what the route knows callers by; else the
+// another service or a believed peer passed on; else what the route knows callers by; else the
 // cookie we set; else a fresh random one.
-func callerOf(a asked, edge bool, by delivery.Sticky) caller {
-	if k, there := a.Value(keyHeader, 0); there && k != "" {
+func callerOf(a asked, edge, believed bool, by delivery.Sticky) caller {
+	if k, there := a.Value(keyHeader, 0); believed && there && k != "" {
 		return known(k)
 	}
-	if edge {
+	if believed {
 		if k, there := match.Baggage(a, keyBaggage); there && k != "" {
 			return known(k)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/proxy/forward"
 	"github.com/slipway-cd/slipway/internal/proxy/limit"
 	"github.com/slipway-cd/slipway/internal/proxy/match"
 	"github.com/slipway-cd/slipway/internal/traffic"
@@ -22,6 +23,7 @@ type table struct {
 	endpoints map[endpointKey]*endpoint
 	recording recording
 	limits    delivery.PlaneLimits // no field is zero
+	trust     forward.Trust        // of public listeners
 	acme      bool                 // a listener gets its certificates by ACME
 	plainAddr string               // of the first public listener without TLS
 }
@@ -82,6 +84,9 @@ func compile(spec traffic.Table, old *table, b builder) (*table, error) {
 		endpoints: map[endpointKey]*endpoint{},
 		recording: recordingOf(spec.Plane),
 		limits:    limitsOf(spec.Plane.Limits, b.files),
+	}
+	if t.trust, err = forward.Compile(spec.Plane.Trusted); err != nil {
+		return nil, delivery.Invalid("plane.trusted", err.Error())
 	}
 	t.foundations()
 	callers := map[string][]string{}

@@ -277,15 +277,19 @@ func token(c byte) bool {
 }
 
 func (w Way) host(said Lines) string {
-	if v, there := said.Value(Host, 0); there && w.Believed && v != "" {
-		return v
+	if w.Believed {
+		if v, there := said.Value(Host, 0); there && v != "" {
+			return v
+		}
 	}
 	return w.Host
 }
 
 func (w Way) proto(said Lines) string {
-	if v, there := said.Value(Proto, 0); there && w.Believed && v != "" {
-		return v
+	if w.Believed {
+		if v, there := said.Value(Proto, 0); there && v != "" {
+			return v
+		}
 	}
 	if w.Secure {
 		return "https"

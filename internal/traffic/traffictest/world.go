@@ -28,7 +28,7 @@ type World struct {
 	Generation int64
 	Listeners  []traffic.Listener
 	Routes     []traffic.Route
-	Plane      delivery.DataPlane
+	Plane      delivery.DataPlane // if Trusted is nil this machine is: tests give their sticky keys by header
 	PreviewKey []byte
 	t          *testing.T
 	client     *http.Client
@@ -117,7 +117,11 @@ func (w *World) Route(name string, hosts []string, pools ...traffic.Pool) traffi
 
 // Table returns the world as a table.
 func (w *World) Table() traffic.Table {
-	return traffic.Table{Generation: w.Generation, Listeners: w.Listeners, Routes: w.Routes, Plane: w.Plane, PreviewKey: w.PreviewKey}
+	plane := w.Plane
+	if plane.Trusted == nil {
+		plane.Trusted = []string{"127.0.0.0/8"}
+	}
+	return traffic.Table{Generation: w.Generation, Listeners: w.Listeners, Routes: w.Routes, Plane: plane, PreviewKey: w.PreviewKey}
 }
 
 // MustApply applies the world as the next generation and waits until its
