@@ -19,8 +19,15 @@ func TestWhoIsBelieved(t *testing.T) {
 		w.Listeners = append(w.Listeners, traffic.Listener{Name: "prod/shop>cart", Addr: edge, Env: "prod", Caller: "cart", Only: "prod/shop"})
 		p := backend(t, "1", func(rw http.ResponseWriter, r *http.Request) { _ = json.NewEncoder(rw).Encode(r.Header) })
 		said := [][2]string{
-			{"X-Forwarded-For", "192.0.2.7, 127.0.0.9"}, {"X-Forwarded-Proto", "https"}, {"X-Forwarded-Host", "outer.example"}, {"X-Forwarded-Port", "443"},
-			{"X-Real-Ip", "192.0.2.7"}, {"Forwarded", "for=192.0.2.7"}, {"Slipway-Key", "ada"}, {"Slipway-Cohort", "blue"}, {"Slipway-Mirror", "1"},
+			{"X-Forwarded-For", "192.0.2.7, 127.0.0.9"},
+			{"X-Forwarded-Proto", "https"},
+			{"X-Forwarded-Host", "outer.example"},
+			{"X-Forwarded-Port", "443"},
+			{"X-Real-Ip", "192.0.2.7"},
+			{"Forwarded", "for=192.0.2.7"},
+			{"Slipway-Key", "ada"},
+			{"Slipway-Cohort", "blue"},
+			{"Slipway-Mirror", "1"},
 		}
 		seen := func(addr string) http.Header {
 			t.Helper()
