@@ -48,8 +48,10 @@ type rawConn struct {
 	looked   atomic.Bool                             // for the end of the caller, in this rest
 	since    atomic.Int64                            // Unix nanoseconds: when the phase began, or something last moved
 	patience atomic.Int64                            // nanoseconds that may pass while busy
-	waits    atomic.Pointer[upstream.Conn]           // for whose answer the caller waits
 	queues   atomic.Pointer[context.CancelCauseFunc] // ends the wait for a slot
+
+	mu    sync.Mutex
+	waits *upstream.Conn // guarded by mu: for whose answer the caller waits
 
 	fresh   bool     // no request came yet
 	expects rawPhase // phase, for the connection's own goroutine
@@ -58,6 +60,8 @@ type rawConn struct {
 	at      int      // bytes of in that are used up
 	out     []byte
 	req     rawAsked
+	up      upstream.Request
+	passes  func(*wire.Response) error // c.interim, made once
 	x       passage
 	held    *endpoint // claimed by the request that is being carried
 	next    rawNext
@@ -116,9 +120,19 @@ func (c *rawConn) abandon() {
 	if stop := c.queues.Load(); stop != nil {
 		(*stop)(errCaller)
 	}
-	if conn := c.waits.Load(); conn != nil {
-		conn.Cancel(errCaller)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waits != nil {
+		c.waits.Cancel(errCaller)
 	}
+}
+
+// waitsFor notes the connection that abandon may break off. It is told nil before
+// the connection is given back, for then it may be somebody else's.
+func (c *rawConn) waitsFor(conn *upstream.Conn) {
+	c.mu.Lock()
+	c.waits = conn
+	c.mu.Unlock()
 }
 
 // gone says whether the caller has closed its side.
@@ -138,6 +152,7 @@ func (c *rawConn) gone() bool {
 
 func newRawConn(f *front, g *door.Guest) *rawConn {
 	c := &rawConn{f: f, e: f.engine, guest: g, tcp: g.TCPConn, fresh: true}
+	c.passes = c.interim
 	if at, ok := g.RemoteAddr().(*net.TCPAddr); ok {
 		c.peer = at.AddrPort().Addr().Unmap()
 	}

@@ -25,9 +25,9 @@ func (c *rawConn) answer(p *endpoint, conn *upstream.Conn, res *wire.Response, i
 	}
 	end, ends := ended{status: res.Status, in: int64(in)}, c.ends()
 	var err error
-	c.waits.Store(conn)
+	c.waitsFor(conn)
 	end.out, err = c.pass(conn.Body(), res, ends)
-	c.waits.Store(nil)
+	c.waitsFor(nil)
 	if err == nil {
 		p.answered()
 	} else if end.why = sort(err, x.route.timeout); end.why.how != cancelled {

@@ -87,19 +87,26 @@ func (c *rawConn) try(ctx context.Context, p *endpoint, body []byte, deadline ti
 			return nil, nil, err
 		}
 		head := append(c.appendHead(conn.Scratch()), body...)
-		c.waits.Store(conn)
-		res, err := conn.Do(ctx, &upstream.Request{Head: head, Method: c.req.Method(), Deadline: limit, Interim: c.interim})
-		c.waits.Store(nil)
+		c.waitsFor(conn)
+		c.up = upstream.Request{Head: head, Method: c.req.Method(), Deadline: limit, Interim: c.passes}
+		res, err := conn.Do(ctx, &c.up)
+		c.waitsFor(nil)
 		if limit != deadline && errors.Is(err, upstream.ErrDeadline) {
 			return conn, nil, fmt.Errorf("%w within %s", errPerTry, c.x.route.perTry)
 		}
-		var broke *upstream.ConnError
-		if err == nil || !repeatable || !errors.As(err, &broke) || !broke.Stale() {
+		if err == nil || !repeatable || !stale(err) {
 			return conn, res, err
 		}
 		conn.Discard()
 		get = p.upstream.GetFresh
 	}
+}
+
+// stale says whether a connection broke that the instance has most likely closed
+// while it was idle.
+func stale(err error) bool {
+	broke, ok := errors.AsType[*upstream.ConnError](err)
+	return ok && broke.Stale()
 }
 
 // appendHead writes the head that the instance gets.

@@ -72,8 +72,7 @@ func (c call) speakHTTP1(ctx context.Context, p *endpoint) (*http.Response, erro
 			return answerOf(conn, res)
 		}
 		conn.Discard()
-		var broke *upstream.ConnError
-		if !again || !errors.As(err, &broke) || !broke.Stale() {
+		if !again || !stale(err) {
 			return nil, err
 		}
 		get = p.upstream.GetFresh
