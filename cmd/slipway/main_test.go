@@ -2,17 +2,45 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"log"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"slipway": main})
+	testscript.Main(m, map[string]func(){"slipway": main, "ask": ask})
+}
+
+// ask is what the scripts reach services with: ask METHOD URL BODY ["Name: value"]...
+// It prints the status and the body, and ends with 0 for any answer.
+func ask() {
+	req, err := http.NewRequest(os.Args[1], os.Args[2], strings.NewReader(os.Args[3]))
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, line := range os.Args[4:] {
+		name, value, _ := strings.Cut(line, ": ")
+		if req.Header.Set(name, value); name == "Host" {
+			req.Host = value
+		}
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer res.Body.Close()
+	fmt.Println(res.StatusCode)
+	if _, err := io.Copy(os.Stdout, res.Body); err != nil {
+		log.Fatal(err)
+	}
 }
 
 // The scripts are the specification of the command line: what is typed, what is

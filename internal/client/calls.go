@@ -131,6 +131,13 @@ func (c *Client) Rollback(ctx context.Context, q control.RollbackRequest) (contr
 	return out, err
 }
 
+// Preview asks for the header that a release under way answers to.
+func (c *Client) Preview(ctx context.Context, q control.PreviewRequest) (control.Preview, error) {
+	var out control.Preview
+	err := c.Do(ctx, http.MethodPost, "/previews", q, &out)
+	return out, err
+}
+
 // Lift lifts holds.
 func (c *Client) Lift(ctx context.Context, q control.Lift) ([]delivery.Hold, error) {
 	var out items[delivery.Hold]

@@ -468,6 +468,9 @@ func canaryStrategy() delivery.Strategy {
 	return s
 }
 
+// houseKey signs the previews of every house.
+const houseKey = "secret of this house"
+
 // begin starts a control plane over the world and the files in dir.
 func begin(t *testing.T, w *world, dir string) *house {
 	t.Helper()
@@ -479,7 +482,7 @@ func begin(t *testing.T, w *world, dir string) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{w: w, dir: dir, Loop: New(Deps{Store: st, Workload: simWorkload{w}, Traffic: traffic.New(simTraffic{w}), Artifacts: bundles, Log: slog.New(slog.NewTextHandler(simLog{w}, &slog.HandlerOptions{Level: slog.LevelError}))})}
+	h := &house{w: w, dir: dir, Loop: New(Deps{Store: st, Workload: simWorkload{w}, Traffic: traffic.New(simTraffic{w}), Artifacts: bundles, PreviewKey: []byte(houseKey), Log: slog.New(slog.NewTextHandler(simLog{w}, &slog.HandlerOptions{Level: slog.LevelError}))})}
 	ctx, cancel := context.WithCancel(t.Context())
 	w.mu.Lock()
 	w.dead, w.left, w.kill = false, 0, cancel

@@ -26,6 +26,8 @@ import (
 
 const testToken = "correct-horse-battery-staple"
 
+const testKey = "signs previews in tests"
+
 // patience is how long a test waits for what must come.
 const patience = 30 * time.Second
 
@@ -213,7 +215,7 @@ func buildIn(t *testing.T, dir string) *house {
 	}
 	log := slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	h := &house{t: t, m: newMachine(), store: st, bundles: bundles}
-	h.loop = control.New(control.Deps{Store: st, Workload: h.m, Traffic: traffic.New(plane{h.m}), Artifacts: bundles, Log: log})
+	h.loop = control.New(control.Deps{Store: st, Workload: h.m, Traffic: traffic.New(plane{h.m}), Artifacts: bundles, PreviewKey: []byte(testKey), Log: log})
 	l, err := Listen("127.0.0.1:0", ListenOptions{})
 	if err != nil {
 		t.Fatal(err)

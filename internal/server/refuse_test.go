@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
@@ -70,6 +71,12 @@ func TestRefusals(t *testing.T) {
 		{"hold on two things", "/holds", map[string]string{"service": "cart", "env": "prod", "version": "v1", "why": "x"}, 422, codeInvalid, "env", ""},
 		{"hold without a reason", "/holds", map[string]string{"service": "cart", "env": "prod"}, 422, codeInvalid, "body", "/docs"},
 		{"lift of no hold", "/holds/lift", control.Lift{Service: "cart", Env: "prod"}, 404, delivery.CodeUnknownHold, "service", "slipway status"},
+		{"preview of what is stable", "/previews", control.PreviewRequest{Service: "cart", Env: "staging"}, 409, delivery.CodeNotInFlight, "service", "slipway deploy cart VERSION"},
+		{"preview of what was never there", "/previews", control.PreviewRequest{Service: "payment"}, 409, delivery.CodeNotInFlight, "service", "slipway deploy payment"},
+		{"preview of an unknown service", "/previews", control.PreviewRequest{Service: "kart"}, 404, delivery.CodeUnknownService, "", "slipway status"},
+		{"preview in an unknown environment", "/previews", control.PreviewRequest{Service: "cart", Env: "moon"}, 404, delivery.CodeUnknownEnvironment, "", "slipway status"},
+		{"preview for ever", "/previews", control.PreviewRequest{Service: "cart", For: 365 * 24 * time.Hour}, 422, codeInvalid, "for", "slipway preview cart --for 1h"},
+		{"preview of nothing", "/previews", map[string]string{}, 422, codeInvalid, "body", "/docs"},
 		{"promote without saying where", "/services/cart/promote", map[string]string{}, 422, codeInvalid, "body", "/docs"},
 		{"an unknown field", "/changes", map[string]string{"service": "cart", "versoin": "v1"}, 422, codeInvalid, "body.versoin", "/docs"},
 		{"a wrong type", "/changes", map[string]any{"service": 7}, 422, codeInvalid, "body.service", "/docs"},

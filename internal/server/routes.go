@@ -17,6 +17,7 @@ func (s *Server) routes() {
 	s.projectRoutes()
 	s.changeRoutes()
 	s.serviceRoutes()
+	s.previewRoutes()
 	s.holdRoutes()
 	s.ledgerRoutes()
 	s.documentRoutes()
@@ -76,6 +77,11 @@ func (s *Server) serviceRoutes() {
 	route(s, s.op("GET /services/{service}/diff", "diff", "What differs between two releases"), s.diff)
 	route(s, s.op("GET /services/{service}/calls", "calls", "Who called this service and whom it called in the last ten minutes"), s.calls)
 	route(s, s.op("GET /services/{service}/logs", "logs", "What instances wrote, or which requests failed", streaming(sse, ndjson)), s.logs)
+}
+
+func (s *Server) previewRoutes() {
+	route(s, s.op("POST /previews", "preview", "Sign the header that a release under way answers to", reads(jsonBody), status(http.StatusCreated),
+		describe("Whoever sends the header to the environment's listener is answered by that release, whatever its share of the traffic, and is no evidence for the judge. The ledger keeps who asked for it.")), s.postPreview)
 }
 
 func (s *Server) holdRoutes() {
