@@ -81,9 +81,9 @@ type RatePer string
 // Whose requests a rate can count together.
 const (
 	PerRoute  RatePer = "route"
-	PerIP     RatePer = "ip"
-	PerKey    RatePer = "key" // the sticky key
-	PerHeader RatePer = "header"
+	PerIP     RatePer = "ip"     // of IPv6 the /64; not for calls between services, which all come from one
+	PerKey    RatePer = "key"    // the sticky key; a caller who has none yet is known by its address
+	PerHeader RatePer = "header" // all who lack it are one
 )
 
 // Rate bounds requests a second; what is over it is answered 429.
@@ -94,7 +94,8 @@ type Rate struct {
 	Burst int     `json:"burst,omitempty"` // at once; 0 means one second's worth, at least 1
 }
 
-// Ejection takes an instance out that keeps failing while its check passes.
+// Ejection takes an instance out that keeps failing while its check passes: it
+// takes no connection, breaks answers off, or is late by PerTry.
 type Ejection struct {
 	After   int           `json:"after,omitempty"`   // failures in a row; 0 means 5, -1 never ejects
 	First   time.Duration `json:"first,omitempty"`   // doubles each time; 0 means 1 s

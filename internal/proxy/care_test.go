@@ -191,9 +191,14 @@ func TestNoQueueOrNoPatience(t *testing.T) {
 		(<-send(t.Context(), asking{addr: w.Addr, target: "/"})).wants(t, http.StatusServiceUnavailable, "instances_full", "traffic.limits.in_flight")
 		caring(w, delivery.Traffic{Limits: delivery.TrafficLimits{InFlight: 1, Queue: 1, Wait: 20 * time.Millisecond}}, traffictest.Share(in, delivery.Full))
 		(<-send(t.Context(), asking{addr: w.Addr, target: "/"})).wants(t, http.StatusServiceUnavailable, "queue_timeout", "traffic.limits.wait")
+		// The route's timeout holds for the queue too.
+		r := w.Routes[0]
+		r.Timeout, r.Limits.Wait = 20*time.Millisecond, 10*time.Minute
+		w.Routes = []traffic.Route{r}
+		w.MustApply()
+		(<-send(t.Context(), asking{addr: w.Addr, target: "/"})).wants(t, http.StatusServiceUnavailable, "queue_timeout", "traffic.limits.wait")
 		in.Let()
 		(<-first).served(t, "r1")
-		(<-send(t.Context(), asking{addr: w.Addr, target: "/"})).served(t, "r1")
 	})
 }
 
