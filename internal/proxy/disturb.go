@@ -43,7 +43,7 @@ func (x *exchange) bear(p *endpoint) (_ *endpoint, on bool) {
 	if status := x.fault.Abort(now); status != 0 {
 		x.ticket.answered(now.Sub(x.ticket.began))
 		x.end(failure{finished, errors.New("aborted by fault " + x.fault.ID())}, status, 0)
-		problem{Status: status, Code: "fault", Detail: "fault " + x.fault.ID() + " made this answer, on purpose"}.write(x.w)
+		problem{Status: status, Code: "fault", Detail: "fault " + x.fault.ID() + " made this answer, on purpose"}.answer(x.w, x.r)
 		return nil, false
 	}
 	if x.fault.Reset(now) {
@@ -60,7 +60,7 @@ func (x *exchange) rejoin() (_ *endpoint, on bool) {
 	x.tried, x.crossed = x.store[:0], false
 	p, err := x.seat(x.r.Context(), failure{})
 	if err != nil {
-		x.shed(err).write(x.w)
+		x.shed(err).answer(x.w, x.r)
 		return nil, false
 	}
 	if p != nil {

@@ -292,3 +292,117 @@ func TestGRPCChangesLoseNothing(t *testing.T) {
 		t.Errorf("the end of the stream = %v", err)
 	}
 }
+
+// What the data plane itself says to gRPC callers they understand.
+func TestGRPCRefusals(t *testing.T) {
+	t.Parallel()
+	w := world(t)
+	p, service := grpcPool(t, "r1")
+	q, _ := grpcPool(t, "r2")
+	gone := p
+	gone.Endpoints = []traffic.Endpoint{{ID: "gone", Addr: traffictest.FreeAddr(t)}}
+	hasty := w.Route("prod/hasty", []string{"hasty"}, q)
+	hasty.Rates = []delivery.Rate{{Per: delivery.PerRoute, Rate: 0.001, Burst: 1}}
+	impatient := w.Route("prod/impatient", []string{"impatient"}, p)
+	impatient.Timeout = 200 * time.Millisecond
+	w.Routes = []traffic.Route{hasty, impatient, w.Route("prod/gone", []string{"gone"}, gone)}
+	w.MustApply()
+	call := func(host string, in *testgrpc.SimpleRequest) *status.Status {
+		conn, err := grpc.NewClient("passthrough:///"+w.Addr, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry(), grpc.WithAuthority(host))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, err = testgrpc.NewTestServiceClient(conn).UnaryCall(patient(t), in)
+		return status.Convert(err)
+	}
+	if s := call("hasty", &testgrpc.SimpleRequest{}); s.Code() != codes.OK {
+		t.Errorf("the first call = %v", s)
+	}
+	for host, want := range map[string]struct {
+		code codes.Code
+		says string
+	}{
+		"hasty":     {codes.ResourceExhausted, "rate_limited"},
+		"impatient": {codes.DeadlineExceeded, "no_answer"},
+		"gone":      {codes.Unavailable, "no_connection"},
+		"nobody":    {codes.Unimplemented, "no_route"},
+	} {
+		if s := call(host, &testgrpc.SimpleRequest{FillUsername: true}); s.Code() != want.code || !strings.HasPrefix(s.Message(), want.says+": ") {
+			t.Errorf("%s: %v, want %s %s", host, s, want.code, want.says)
+		}
+	}
+	<-service.held
+}
+
+// A gRPC answer is 200 in HTTP whatever happened; its own status is what counts.
+func TestGRPCStatusIsWhatCounts(t *testing.T) {
+	t.Parallel()
+	w := world(t)
+	p, _ := grpcPool(t, "r1")
+	one(w, p)
+	c := grpcClient(t, w.Addr)
+	for code := range codes.Code(17) {
+		_, err := c.UnaryCall(patient(t), &testgrpc.SimpleRequest{ResponseStatus: &testgrpc.EchoStatus{Code: int32(code), Message: "on purpose"}})
+		if status.Code(err) != code {
+			t.Fatalf("UnaryCall = %v, want %s", err, code)
+		}
+	}
+	both, err := c.FullDuplexCall(patient(t)) // ends with OutOfRange in a trailer behind data
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := both.Send(&testgrpc.StreamingOutputCallRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := both.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	if err := both.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = both.Recv()
+	w.AwaitBlocks("18 calls, 5 of them faults of the service", func(all map[traffictest.BlockKey]traffic.Block) bool {
+		var sum traffic.Block
+		for _, b := range all {
+			sum.OK += b.OK
+			sum.Client += b.Client
+			sum.Server += b.Server
+		}
+		return sum.OK == 1 && sum.Server == 5 && sum.Client == 12
+	})
+}
+
+// A stream whose service says nothing for longer than the usual timeout is left
+// alone; only a timeout in the route's own words ends the wait for its head.
+func TestGRPCDeadlines(t *testing.T) {
+	t.Parallel()
+	w := world(t)
+	p, service := grpcPool(t, "r1")
+	r := w.Route("prod/shop", []string{""}, p)
+	r.Timeout, r.Idle = 0, 400*time.Millisecond // in place of ten minutes
+	w.Routes = []traffic.Route{r}
+	w.MustApply()
+	c := grpcClient(t, w.Addr)
+	began := time.Now()
+	if _, err := c.UnaryCall(patient(t), &testgrpc.SimpleRequest{FillUsername: true}); status.Code(err) != codes.DeadlineExceeded || time.Since(began) < r.Idle {
+		t.Errorf("a call that stands still = %v after %s", err, time.Since(began))
+	}
+	<-service.held
+	both, err := c.FullDuplexCall(patient(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 { // longer than the idle time in all
+		if err := both.Send(&testgrpc.StreamingOutputCallRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := both.Recv(); err != nil {
+			t.Fatalf("a stream that moves = %v", err)
+		}
+		pause(t.Context(), 40*time.Millisecond)
+	}
+	if _, err := both.Recv(); err == nil {
+		t.Error("a stream that stands still goes on")
+	}
+}

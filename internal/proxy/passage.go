@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -406,6 +407,7 @@ func (x *passage) refusal(why failure) problem {
 type ended struct {
 	why     failure
 	status  int
+	counts  int   // as this status instead, if it is not 0
 	in, out int64 // bytes of the bodies
 	head    lines // of the instance's answer, if there was one
 }
@@ -420,6 +422,6 @@ func (x *passage) close(n ended) {
 	if n.why.how == unreached && shortage(n.why.err) {
 		n.why.how = cancelled
 	}
-	c := x.ticket.end(n.why.how, n.status, n.in, n.out)
+	c := x.ticket.end(n.why.how, cmp.Or(n.counts, n.status), n.in, n.out)
 	x.record(n, own, c)
 }

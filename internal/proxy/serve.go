@@ -20,13 +20,18 @@ import (
 // exchange is a passage on the full path: net/http on the caller's side.
 type exchange struct {
 	passage
-	w    http.ResponseWriter
-	r    *http.Request
-	from httpAsked
-	body *body
-	out  *http.Request
-	head http.Header             // of the instance's answer
-	stop context.CancelCauseFunc // of the exchange with the instance
+	w         http.ResponseWriter
+	r         *http.Request
+	from      httpAsked
+	body      *body
+	out       *http.Request
+	head      http.Header             // of the instance's answer
+	stop      context.CancelCauseFunc // of the exchange with the instance
+	watch     watch
+	answering answering
+	limit     time.Duration // for the head of the answer, from the last piece of the request on
+	grpc      bool
+	counts    int // as this HTTP status, though the answer has another one; 0 is none
 }
 
 // longAnswer is from how many bytes on an answer may take its time.
@@ -44,7 +49,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 	}
 	if r.Method == http.MethodConnect {
-		problem{Status: http.StatusMethodNotAllowed, Code: "no_tunnels", Detail: "this proxy opens no tunnels"}.write(w)
+		problem{Status: http.StatusMethodNotAllowed, Code: "no_tunnels", Detail: "this proxy opens no tunnels"}.answer(w, r)
 		return
 	}
 	if e.challenged(w, r) {
@@ -54,7 +59,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.asked = &x.from
 	p, why := x.enter(r.Context(), f, time.Now())
 	if why != nil {
-		why.write(w)
+		why.answer(w, r)
 		return
 	}
 	x.arrive()
@@ -91,14 +96,18 @@ func (x *exchange) carry(p *endpoint) {
 	ctx, cancel := context.WithCancelCause(x.r.Context())
 	defer cancel(nil)
 	x.stop = cancel
-	patience := x.patience()
-	timer := time.AfterFunc(patience, func() {
+	x.limit = x.patience()
+	x.grpc = x.r.ProtoMajor == 2 && isGRPC(x.r.Header)
+	if x.grpc {
+		x.limit = grpcPatience(x.r.Header, x.route.spec.Timeout, x.route.idle)
+	}
+	timer := time.AfterFunc(x.limit, func() {
 		cancel(errNoAnswer)
 		x.body.end(x.w)
 	})
 	defer timer.Stop()
 	for {
-		a := &attempt{x: x, moved: func() { timer.Reset(patience) }}
+		a := &attempt{x: x, moved: func() { timer.Reset(x.limit) }}
 		res, err := a.make(ctx, p)
 		if err == nil {
 			x.body.onMove(nil)
@@ -219,13 +228,13 @@ func (x *exchange) why(ctx context.Context, err error) failure {
 	case x.body.callerBroke() != nil:
 		return failure{cancelled, x.body.callerBroke()}
 	case errors.Is(err, errNoAnswer) || errors.Is(context.Cause(ctx), errNoAnswer):
-		return failure{late, fmt.Errorf("no answer within %s", x.route.timeout)}
+		return failure{late, fmt.Errorf("no answer within %s", x.limit)}
 	case errors.Is(err, errPerTry):
 		return failure{late, err}
 	case errors.As(err, &dial):
 		return failure{unreached, err}
 	}
-	return sort(err, x.route.timeout)
+	return sort(err, x.limit)
 }
 
 // answer passes an instance's answer on.
@@ -259,7 +268,7 @@ func (x *exchange) answer(ctx context.Context, p *endpoint, res *http.Response) 
 		p.streams.add(x)
 		defer p.streams.remove(x)
 	}
-	n, err := x.e.buffers.stream(ctx, x.w, from, flush)
+	n, err := x.passOn(ctx, from, flush)
 	if err != nil {
 		why := failure{broken, err}
 		switch {
@@ -281,7 +290,21 @@ func (x *exchange) answer(ctx context.Context, p *endpoint, res *http.Response) 
 		}
 		h[name] = values
 	}
-	x.end(failure{how: finished}, res.StatusCode, n)
+	x.end(x.verdict(res), res.StatusCode, n)
+}
+
+// verdict is how an answer that came whole counts: by its status, or by that of
+// gRPC, which is 200 in HTTP whatever happened.
+func (x *exchange) verdict(res *http.Response) failure {
+	if !x.grpc || res.StatusCode != http.StatusOK || !isGRPC(res.Header) {
+		return failure{how: finished}
+	}
+	code, message := grpcCode(res.Header, res.Trailer)
+	if code == grpcOK {
+		return failure{how: finished}
+	}
+	x.counts = statusOfGRPC(code)
+	return failure{finished, fmt.Errorf("gRPC status %d: %s", code, message)}
 }
 
 // streams says whether an answer's pieces must not wait for each other.
@@ -297,9 +320,9 @@ func (x *exchange) refuse(why failure) {
 	}
 	p := x.refusal(why)
 	x.end(why, p.Status, 0)
-	p.write(x.w)
+	p.answer(x.w, x.r)
 }
 
 func (x *exchange) end(why failure, status int, sent int64) {
-	x.close(ended{why: why, status: status, in: x.body.bytes(), out: sent, head: httpLines(x.head)})
+	x.close(ended{why: why, status: status, counts: x.counts, in: x.body.bytes(), out: sent, head: httpLines(x.head)})
 }

@@ -280,6 +280,9 @@ type hijacked struct {
 	early []byte
 }
 
+// NetConn returns the connection itself.
+func (h *hijacked) NetConn() net.Conn { return h.Conn }
+
 // Read gives first what came with the head.
 func (h *hijacked) Read(p []byte) (int, error) {
 	if len(h.early) > 0 {

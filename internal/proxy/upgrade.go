@@ -3,8 +3,11 @@ package proxy
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -41,33 +44,91 @@ func (x *exchange) upgrade(p *endpoint, res *http.Response) {
 	}
 	p.answered()
 	x.end(failure{how: finished}, http.StatusSwitchingProtocols, 0)
-	two := &tunnel{conn, instance}
+	two := &tunnel{caller: conn, instance: instance}
 	p.streams.add(two)
 	defer p.streams.remove(two)
-	var in, out int64
-	up, down := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(up)
-		in, _ = io.Copy(instance, client)
-	}()
-	go func() {
-		defer close(down)
-		out, _ = io.Copy(conn, instance)
-	}()
-	// When one side is done the other has nothing more to wait for.
-	select {
-	case <-up:
-	case <-down:
-	}
-	_ = conn.Close()
-	_ = instance.Close()
-	<-up
-	<-down
+	in, out := two.join(client.Reader, &x.e.buffers.pool, x.route.idle)
 	x.ticket.more(in, out)
 }
 
+// finIdle is how long the one direction of a tunnel may stand still after the
+// other has ended.
+const finIdle = time.Minute
+
 // tunnel is two connections that are each other's.
-type tunnel struct{ caller, instance io.Closer }
+type tunnel struct {
+	caller, instance io.ReadWriteCloser
+	moved            atomic.Int64
+}
+
+// join passes on both ways until both have ended, or nothing moved for idle. One
+// that ends in good order is ended for the other side too, which may have more
+// to say; one that breaks ends both.
+func (t *tunnel) join(caller io.Reader, buffers *sync.Pool, idle time.Duration) (in, out int64) {
+	w := watch{of: t}
+	w.start(idle)
+	defer w.stop()
+	defer t.cut()
+	var both sync.WaitGroup
+	one := func(to io.Writer, from io.Reader, n *int64) {
+		err := t.pass(to, from, buffers, n)
+		if err == nil {
+			err = closeWrite(to)
+		}
+		if err != nil {
+			t.cut()
+			return
+		}
+		w.hurry(finIdle)
+	}
+	both.Go(func() { one(t.instance, caller, &in) })
+	one(t.caller, t.instance, &out)
+	both.Wait()
+	return in, out
+}
+
+// pass copies until the end, for which it returns nil.
+func (t *tunnel) pass(to io.Writer, from io.Reader, buffers *sync.Pool, n *int64) error {
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	for {
+		got, err := from.Read(*buf)
+		if got > 0 {
+			t.moved.Add(1)
+			wrote, err := to.Write((*buf)[:got])
+			*n += int64(wrote)
+			t.moved.Add(1)
+			if err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+var errNoHalf = errors.New("the connection cannot be closed in one direction")
+
+// closeWrite says to the other side that nothing more will come.
+func closeWrite(w any) error {
+	for {
+		if half, ok := w.(interface{ CloseWrite() error }); ok {
+			return half.CloseWrite()
+		}
+		inner, wrapped := w.(interface{ NetConn() net.Conn })
+		if !wrapped {
+			return errNoHalf
+		}
+		w = inner.NetConn()
+	}
+}
+
+func (t *tunnel) pieces() int64 { return t.moved.Load() }
+func (t *tunnel) stand()        { t.cut() }
 
 // cut ends both, and with them what copies between them.
 func (t *tunnel) cut() {
