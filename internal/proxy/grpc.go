@@ -12,7 +12,6 @@ import (
 // (https://grpc.github.io/grpc/core/md_doc_statuscodes.html).
 const (
 	grpcOK                = 0
-	grpcCancelled         = 1
 	grpcUnknown           = 2
 	grpcDeadlineExceeded  = 4
 	grpcPermissionDenied  = 7
