@@ -150,7 +150,8 @@ func (s *session) showSettings(data any, list []setting) error {
 func (s *session) configApply() *cobra.Command {
 	return &cobra.Command{
 		Use: "apply [FILE]", Short: "Put a slipway.yaml in force", Args: between(0, 1),
-		Long:    "What runs keeps running as it is; the next deploy of a service takes what the file says.",
+		Long: "What runs keeps running as it is; the next deploy of a service takes what the file says.\n" +
+			"How requests are carried (traffic, public, tls, data_plane) is as the file says at once.",
 		Example: "  slipway config apply\n  slipway config apply deploy/slipway.yaml",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := s.findManifest(first(args))
@@ -164,20 +165,50 @@ func (s *session) configApply() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p, changed, err := api.PutProject(cmd.Context(), filepath.Base(f.path), f.dir(), f.src)
+			in, err := putInForce(cmd.Context(), api, f)
 			if err != nil {
 				return err
 			}
-			type applied struct {
-				Project delivery.Project `json:"project"`
-				Changed bool             `json:"changed"`
-			}
-			return s.show(applied{p, changed}, func() string {
-				if !changed {
-					return fmt.Sprintf("  %s %s is in force already\n", s.look.good("✔"), f.path)
-				}
-				return fmt.Sprintf("  %s %s is in force: %s, %s\n%s", s.look.good("✔"), f.path, plural(len(p.Services), "service"), plural(len(p.Environments), "environment"), next("slipway status"))
-			}, func() []string { return []string{p.Name} })
+			return s.show(in, func() string { return s.forceText(in, f) + next("slipway status") }, func() []string { return []string{in.Project.Name} })
 		},
 	}
+}
+
+// inForce is a project that was put in force.
+type inForce struct {
+	Project delivery.Project `json:"project"`
+	Changed bool             `json:"changed"`
+	AtOnce  []string         `json:"at_once,omitempty"` // what differs for requests from now on
+}
+
+func putInForce(ctx context.Context, api *client.Client, f manifestFile) (inForce, error) {
+	was, _, err := api.Project(ctx)
+	if no := (*client.Problem)(nil); errors.As(err, &no) && no.Code == string(delivery.CodeNoProject) {
+		err = nil // the first one
+	}
+	if err != nil {
+		return inForce{}, err
+	}
+	p, changed, err := api.PutProject(ctx, filepath.Base(f.path), f.dir(), f.src)
+	if err != nil {
+		return inForce{}, err
+	}
+	in := inForce{Project: p, Changed: changed}
+	if changed && was.Name != "" {
+		in.AtOnce = p.AtOnce(was)
+	}
+	return in, nil
+}
+
+// forceText says that a file is in force, and what it changes without a deploy.
+func (s *session) forceText(in inForce, f manifestFile) string {
+	p, word := in.Project, "is in force already"
+	if in.Changed {
+		word = "is in force"
+	}
+	text := fmt.Sprintf("  %s %s %s: %s, %s\n", s.look.good("✔"), f.path, word, plural(len(p.Services), "service"), plural(len(p.Environments), "environment"))
+	if len(in.AtOnce) > 0 {
+		text += "  at once  " + strings.Join(in.AtOnce, ", ") + "\n"
+	}
+	return text
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -90,15 +89,12 @@ func (s *session) runUp(ctx context.Context, o upOptions) (err error) {
 
 // bringUp puts the project in force and its services into their environments.
 func (s *session) bringUp(ctx context.Context, api *client.Client, file manifestFile, o upOptions, view upView) error {
-	p, changed, err := api.PutProject(ctx, filepath.Base(file.path), file.dir(), file.src)
+	in, err := putInForce(ctx, api, file)
 	if err != nil {
 		return err
 	}
-	word := "is in force already"
-	if changed {
-		word = "is in force"
-	}
-	s.talk(fmt.Sprintf("  %s %s %s: %s, %s\n", s.look.good("✔"), file.path, word, plural(len(p.Services), "service"), plural(len(p.Environments), "environment")))
+	p := in.Project
+	s.talk(s.forceText(in, file))
 	ids, err := s.firstDeploys(ctx, api, p)
 	if err != nil {
 		return err

@@ -68,9 +68,19 @@ func (l *Loop) side(ctx context.Context, p delivery.Project, service, field, nam
 // runWords flattens a run specification for comparison.
 func runWords(r delivery.RunSpec) map[string]string {
 	return map[string]string{
-		"command": strings.Join(r.Command, " "), "health": fmt.Sprintf("%+v", r.Health), "stop": fmt.Sprintf("%+v", r.Stop),
+		"command": strings.Join(r.Command, " "), "protocol": string(r.Protocol), "health": healthText(r.Health), "stop": fmt.Sprintf("%+v", r.Stop),
 		"limits": fmt.Sprintf("%+v", r.Limits), "needs": fmt.Sprintf("%+v", r.Needs),
 	}
+}
+
+// healthText writes a check with what its pointer points to.
+func healthText(h delivery.Health) string {
+	text := ""
+	if h.GRPC != nil {
+		text = fmt.Sprintf("grpc:%q ", *h.GRPC)
+		h.GRPC = nil
+	}
+	return text + fmt.Sprintf("%+v", h)
 }
 
 func deltas(a, b map[string]string) []Delta {

@@ -129,3 +129,44 @@ func waitsFor(r delivery.Rollout) string {
 	}
 	return fmt.Sprintf("waits for %s: %s", r.Waiting.On, r.Waiting.What)
 }
+
+// A recreate has nobody between its two releases, and callers wait for the new
+// one instead of being turned away.
+func TestRecreateLosesNoRequest(t *testing.T) {
+	h := newHall(t)
+	p, err := openParts(t.Context(), h.dir, self(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := New(Deps{
+		Store: p.store, Workload: p.driver, Traffic: traffic.New(plane(h.dir)), Artifacts: p.bundles,
+		Log: slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelError})),
+	})
+	h.awaitPlane()
+	ctx, stop := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- l.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := errors.Join(<-ran, p.close()); err != nil {
+			t.Error(err)
+		}
+	}()
+	s := quick(delivery.Recreate)
+	s.Soak, s.Window = 0, 0
+	project := h.project(s, 1, "api")
+	project.Services[0].Traffic.Hold.For = 30 * time.Second // on a machine that others load
+	if _, err := l.SetProject(t.Context(), project, []byte("x"), "ann"); err != nil {
+		t.Fatal(err)
+	}
+	bundles := []delivery.Digest{h.bundle(character{Version: "even"}), h.bundle(character{Version: "odd"})}
+	deployAndWait(t, l, Submission{Service: "api", Version: "even", Bundle: bundles[0], By: "ann"})
+	c := h.call(16, 20*time.Millisecond, "api")
+	for n := 1; n <= 4 && !t.Failed(); n++ {
+		deployAndWait(t, l, Submission{Service: "api", Version: []string{"even", "odd"}[n%2], Bundle: bundles[n%2], By: "ann"})
+	}
+	c.stop()
+	if t.Log(c); c.lost.Load() > 0 || c.own.Load() > 0 || len(c.by) != 2 {
+		t.Errorf("%s; want none lost, and answers of both", c)
+	}
+}

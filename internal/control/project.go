@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/store"
@@ -39,7 +40,11 @@ func (l *Loop) SetProject(ctx context.Context, p delivery.Project, src []byte, b
 		if err := tx.SaveProject(p, src); err != nil {
 			return err
 		}
-		_, err = tx.Append(delivery.Event{At: stamp(), Kind: delivery.EventProject, By: by, Text: fmt.Sprintf("project %s: %d services, %d environments", p.Name, len(p.Services), len(p.Environments))})
+		text := fmt.Sprintf("project %s: %d services, %d environments", p.Name, len(p.Services), len(p.Environments))
+		if at := p.AtOnce(was); was.Name != "" && len(at) > 0 {
+			text += "; at once: " + strings.Join(at, ", ")
+		}
+		_, err = tx.Append(delivery.Event{At: stamp(), Kind: delivery.EventProject, By: by, Text: text})
 		return err
 	})
 	if err == nil && changed {

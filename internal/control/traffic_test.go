@@ -102,6 +102,12 @@ func TestTrafficWordsNeedNoDeploy(t *testing.T) {
 		if !delivery.Same(table.Plane, p.DataPlane) || !delivery.Same(table.Listeners[0].TLS, p.Environments[0].TLS) {
 			t.Errorf("the table has plane %+v and listener %+v", table.Plane, table.Listeners[0])
 		}
+		lines := ledger(t, h.d.Store)
+		if !slices.ContainsFunc(lines, func(e delivery.Event) bool {
+			return e.Kind == delivery.EventProject && strings.HasSuffix(e.Text, "; at once: traffic of api, tls of prod, data_plane")
+		}) {
+			t.Errorf("the ledger ends with %+v", lines[len(lines)-1])
+		}
 		after, err := h.d.Store.Stables(t.Context())
 		if err != nil || !delivery.Same(before, after) {
 			t.Errorf("what is stable became %+v, was %+v (%v)", after, before, err)

@@ -101,7 +101,7 @@ func Versions(service string) []Behaviour {
 // member is one service as the project file shows it.
 type member struct {
 	Name, About, Language string
-	Run, Needs            string // as YAML
+	Run, Needs, Traffic   string // as YAML
 	Config                map[string]string
 	Public                bool
 }
@@ -110,9 +110,10 @@ func (o Options) members() []member {
 	about := []member{
 		{Name: "shop", About: "the page and the checkout", Public: true},
 		{Name: "cart", About: "adds up a basket"},
-		{Name: "catalog", About: "lists what is on sale"},
+		// Whoever asks the shop with "baggage: tester=1" sees the catalog that is being rolled out.
+		{Name: "catalog", About: "lists what is on sale", Traffic: "{targets: [{name: testers, when: [{baggage: tester}], to: candidate}]}"},
 		{Name: "pricing", About: "knows every price"},
-		{Name: "payment", About: "charges", Config: map[string]string{"BANK_TIMEOUT_MS": "800"}},
+		{Name: "payment", About: "charges", Traffic: "{timeout: 5s, retries: 2}", Config: map[string]string{"BANK_TIMEOUT_MS": "800"}},
 	}
 	for i := range about {
 		m := &about[i]

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/manifest"
@@ -137,6 +138,10 @@ func TestProjectIsRead(t *testing.T) {
 			}
 		}
 		payment, _ := p.Service("payment")
+		catalog, _ := p.Service("catalog")
+		if payment.Traffic.Timeout != 5*time.Second || payment.Traffic.Retries.Attempts != 2 || len(catalog.Targets) != 1 || catalog.Targets[0].When[0].On != delivery.OnBaggage {
+			t.Errorf("payment is carried as %+v, and catalog has the targets %+v", payment.Traffic, catalog.Targets)
+		}
 		if payment.Config["BANK_TIMEOUT_MS"] != "800" {
 			t.Errorf("payment's configuration: %v", payment.Config)
 		}
