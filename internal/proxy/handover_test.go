@@ -289,7 +289,7 @@ func TestUpgradeWaitsForThePredecessor(t *testing.T) {
 
 // T8: a table torn on disk under a running data plane does not reach its
 // successor, nor does the one before it.
-func TestT8_TornTableIsMendedAtTheHandOver(t *testing.T) {
+func TestCaseT8_TornTableIsMendedAtTheHandOver(t *testing.T) {
 	t.Parallel()
 	dir, d, w, in := plant(t)
 	one(w, traffictest.Share(in, delivery.Full))
@@ -311,7 +311,7 @@ func TestT8_TornTableIsMendedAtTheHandOver(t *testing.T) {
 
 // T7: SIGTERM with a request in flight and a WebSocket open, and a start right
 // after: the request finishes, and the gap is the start alone.
-func TestT7_TerminatedFinishesWhatIsInFlight(t *testing.T) {
+func TestCaseT7_TerminatedFinishesWhatIsInFlight(t *testing.T) {
 	t.Parallel()
 	dir, _, w, in := plant(t)
 	held := make(chan string, 1)
@@ -340,7 +340,7 @@ func TestT7_TerminatedFinishesWhatIsInFlight(t *testing.T) {
 }
 
 // T12: saving tables and upgrading leaks no file descriptor.
-func TestT12_NoDescriptorLeaks(t *testing.T) {
+func TestCaseT12_NoDescriptorLeaks(t *testing.T) {
 	t.Parallel()
 	dir, d, w, _ := plant(t)
 	open := func() int {
