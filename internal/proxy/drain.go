@@ -15,8 +15,12 @@ func (e *engine) end(ctx context.Context, first time.Duration) error {
 	e.faults.Clear() // who is delayed must not be cut for it, and a successor cannot take these back
 	cut := time.AfterFunc(e.limits().Streams, e.cutStreams)
 	defer cut.Stop()
-	pause(ctx, first)
 	all := e.everyFront()
+	if e.handed.Load() { // the successor must have time to take over what was counted last
+		pause(ctx, first)
+	} else {
+		settle(ctx, first, all...)
+	}
 	errs := make(chan error, len(all))
 	for _, f := range all {
 		go func() { errs <- f.finish(ctx) }()

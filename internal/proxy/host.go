@@ -118,7 +118,7 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 // retire drains a host that a newer one has taken over from.
 func (h *host) retire(ctx context.Context) {
 	h.leaving.Store(true)
-	pause(ctx, closeFirst)
+	settle(ctx, closeFirst, h.front)
 	_ = h.shutdown(ctx)
 	f := h.front
 	f.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -164,7 +165,7 @@ func (f *front) state(l traffic.Listener) traffic.ListenerState {
 // returns when the last one is done or ctx ends.
 func (f *front) leave(ctx context.Context) {
 	f.yield()
-	pause(ctx, closeFirst)
+	settle(ctx, closeFirst, f)
 	_ = f.finish(ctx)
 }
 
@@ -204,6 +205,23 @@ func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-wait.C:
 	case <-ctx.Done():
+	}
+}
+
+// settle lets d pass, or less when ctx ends or nobody is connected any more.
+func settle(ctx context.Context, d time.Duration, of ...*front) {
+	wait := time.NewTimer(d)
+	defer wait.Stop()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for slices.ContainsFunc(of, func(f *front) bool { return f.door.Stats().Open > 0 }) {
+		select {
+		case <-wait.C:
+			return
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
 	}
 }
 

@@ -62,7 +62,7 @@ func TestCaseT2_InFlightAcrossADeploy(t *testing.T) {
 			go func() {
 				c := &plain{addr: w.Addr}
 				defer c.close()
-				code, body, err := c.ask(t.Context(), http.MethodGet, tc.name, "/hold", "")
+				code, body, err := c.ask(t.Context(), http.MethodPost, tc.name, "/hold", "") // a GET would be tried again elsewhere
 				if err == nil && code != http.StatusOK {
 					err = fmt.Errorf("status %d: %s", code, body)
 				}
