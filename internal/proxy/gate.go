@@ -28,6 +28,8 @@ type gate struct {
 	left   int64 // bytes of the body, in gateBody
 	chunks wire.Chunks
 	req    wire.Request
+	begun  bool        // there was a head
+	h2     bool        // a connection that begins with its preface speaks HTTP/2
 	why    *wire.Error // the connection's last head was refused for this
 }
 
@@ -38,7 +40,7 @@ const (
 	gateBody              // of a known length
 	gateChunks            // of a chunked one
 	gateOpen              // it is no HTTP/1 any more
-	gateRefused           // nothing more is read
+	gateRefused           // nothing more passes
 )
 
 // plainGate is a gate whose connection the kernel can write to by itself.
@@ -47,9 +49,11 @@ type plainGate struct {
 	io.ReaderFrom
 }
 
-// gated returns c behind a gate.
+// gated returns c behind a gate. Without TLS, which has chosen a protocol, it
+// may turn out to speak HTTP/2.
 func gated(c net.Conn, head int) net.Conn {
-	g := &gate{Conn: c, head: head}
+	_, secure := c.(*tls.Conn)
+	g := &gate{Conn: c, head: head, h2: !secure}
 	if to, ok := c.(io.ReaderFrom); ok {
 		return &plainGate{g, to}
 	}
@@ -60,16 +64,22 @@ func gated(c net.Conn, head int) net.Conn {
 func (g *gate) NetConn() net.Conn { return g.Conn }
 
 // open lets everything pass from now on: the connection was taken out of HTTP.
-func (g *gate) open() { g.state, g.at = gateOpen, len(g.in) }
+// False means that the caller has spoken another protocol too early, and what it
+// said is lost.
+func (g *gate) open() bool {
+	g.state, g.at = gateOpen, len(g.in)
+	return g.why == nil
+}
 
 // openGate opens the gate of a hijacked connection.
-func openGate(c net.Conn) {
+func openGate(c net.Conn) bool {
 	switch g := c.(type) {
 	case *plainGate:
-		g.open()
+		return g.open()
 	case *gate:
-		g.open()
+		return g.open()
 	}
+	return true
 }
 
 // The request that stands for a refused head. A caller that sends the like gets
@@ -89,8 +99,11 @@ func (g *gate) Read(p []byte) (int, error) {
 			continue
 		}
 		if g.at == 0 && g.state != gateRefused {
-			if n := g.pass(g.in); g.state != gateRefused {
+			if n := g.pass(g.in); g.why == nil {
 				g.at = n
+			}
+			if g.state == gateRefused {
+				g.in = g.in[:g.at]
 			}
 		}
 		if g.at > 0 {
@@ -119,9 +132,9 @@ func (g *gate) direct(p []byte) (n int, done bool, err error) {
 		return 0, true, io.EOF
 	}
 	n, err = g.Conn.Read(p)
-	if n == 0 || err != nil {
-		return n, true, err
-	}
+	if n == 0 {
+		return 0, true, err
+	} // else an error comes again: TLS tells of its end together with the last bytes
 	ok := g.pass(p[:n])
 	if ok < n && g.state != gateRefused {
 		g.in = bytes.Clone(p[ok:n])
@@ -129,20 +142,27 @@ func (g *gate) direct(p []byte) (n int, done bool, err error) {
 	return ok, ok > 0, nil
 }
 
-// fill reads more behind what is kept back. A deadline that passes loses nothing:
-// net/http sets one to stop a read, and reads again.
+// fill reads more behind what is kept back: of a head a line at least, for it
+// grows by lines, and to parse it again for each byte would take a time that is
+// the square of its size. A deadline that passes loses nothing: net/http sets one
+// to stop a read, and reads again.
 func (g *gate) fill() error {
 	var more [2 << 10]byte
-	n, err := g.Conn.Read(more[:])
-	g.in = append(g.in, more[:n]...)
-	switch {
-	case n > 0:
-		return nil // an error comes again
-	case errors.Is(err, io.EOF):
-		g.at, g.err = len(g.in), err // net/http says what it thinks of half a head
-		return nil
+	for {
+		n, err := g.Conn.Read(more[:])
+		g.in = append(g.in, more[:n]...)
+		switch {
+		case n > 0: // an error comes again
+			if g.state != gateHead || len(g.in) >= g.head || bytes.IndexByte(more[:n], '\n') >= 0 {
+				return nil
+			}
+		case errors.Is(err, io.EOF):
+			g.at, g.err = len(g.in), err // net/http says what it thinks of half a head
+			return nil
+		default:
+			return err
+		}
 	}
-	return err
 }
 
 // pass returns how much of b may pass, and follows that: at most to the end of
@@ -188,7 +208,10 @@ func (g *gate) pass(b []byte) int {
 
 // passHead returns the size of the head at the start of b, and whether it is whole.
 func (g *gate) passHead(b []byte) (int, bool) {
-	if wire.Preface(b) {
+	if g.h2 && !g.begun && startsAlike(b, preface) {
+		if len(b) < len(preface) {
+			return 0, false
+		}
 		g.state = gateOpen
 		return len(b), true
 	}
@@ -197,16 +220,27 @@ func (g *gate) passHead(b []byte) (int, bool) {
 		g.refuse(err)
 	}
 	if n > 0 {
+		g.begun = true
 		g.enter()
 	}
 	return n, n > 0
+}
+
+// preface begins a connection of HTTP/2 (RFC 9113, 3.4). What begins like it and
+// goes on otherwise is for HTTP/1, or else whoever wrote PRI would have no gate.
+const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+// startsAlike says whether one of the two is the beginning of the other.
+func startsAlike(b []byte, s string) bool {
+	n := min(len(b), len(s))
+	return string(b[:n]) == s[:n]
 }
 
 // enter begins the body of the request whose head has passed.
 func (g *gate) enter() {
 	switch {
 	case string(g.req.Method) == http.MethodConnect:
-		g.state = gateOpen // we answer it, and the connection ends
+		g.state = gateRefused // we answer it, and the connection ends
 	case g.req.Length == wire.Chunked:
 		g.state, g.chunks = gateChunks, wire.Chunks{}
 	case g.req.Length > 0:

@@ -2,12 +2,14 @@ package proxy
 
 import (
 	"bytes"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -92,5 +94,59 @@ func TestGateBreaksABodyOff(t *testing.T) {
 	b, err := io.ReadAll(g)
 	if err == nil || strings.Contains(string(b), "you") {
 		t.Errorf("passed as %q, %v; want an error behind hello", b, err)
+	}
+}
+
+// once gives all there is and its end in one read, as TLS does.
+type once struct{ all string }
+
+func (o *once) Read(p []byte) (int, error) {
+	n := copy(p, o.all)
+	if o.all = o.all[n:]; o.all == "" {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// Nobody gets past the gate: not by the first word of HTTP/2's preface, which is a
+// method too, not by CONNECT, and not by ending the connection at once.
+func TestGateHasNoWayRound(t *testing.T) {
+	const lax = "GET /hidden HTTP/1.1\nHost: a\n\n"
+	const first = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+	for name, sent := range map[string]string{
+		"PRI as a method":       "PRI / HTTP/1.1\r\nHost: a\r\n\r\n" + lax,
+		"PRI as a later method": first + "PRI / HTTP/1.1\r\nHost: a\r\n\r\n" + lax,
+		"half a preface":        "PRI * HTTP/2.0\r\n\r\n" + lax,
+		"a late preface":        first + preface + lax,
+		"CONNECT":               "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n" + lax,
+		"an end at once":        lax,
+	} {
+		for what, read := range map[string]io.Reader{"at once": &once{sent}, "byte for byte": iotest.OneByteReader(strings.NewReader(sent))} {
+			b, err := io.ReadAll(gated(given{Reader: read}, 8<<10))
+			if err != nil || strings.Contains(string(b), "hidden") {
+				t.Errorf("%s, %s: passed as %q, %v", name, what, b, err)
+			}
+		}
+	}
+	b, err := io.ReadAll(gated(given{Reader: iotest.OneByteReader(strings.NewReader(preface + lax))}, 8<<10))
+	if err != nil || string(b) != preface+lax {
+		t.Errorf("HTTP/2 passed as %q, %v", b, err)
+	}
+	if g, ok := gated(&tls.Conn{}, 8<<10).(*gate); !ok || g.h2 {
+		t.Error("behind TLS, which has chosen HTTP/1.1, HTTP/2 passes too")
+	}
+}
+
+// A head that comes byte for byte is not parsed again for each: that would be
+// half a terabyte here.
+func TestGateTakesHeadsByLines(t *testing.T) {
+	head := "GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n"
+	began := time.Now()
+	b, err := io.ReadAll(gated(given{Reader: iotest.OneByteReader(strings.NewReader(head))}, 2<<20))
+	if err != nil || string(b) != head {
+		t.Errorf("%d bytes passed as %d, %v", len(head), len(b), err)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("it took %s", took)
 	}
 }

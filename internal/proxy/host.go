@@ -40,6 +40,8 @@ func newHost(f *front, l delivery.PlaneLimits, secure *tls.Config) *host {
 		ConnState:         connState,
 		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(f.engine.log.Handler(), slog.LevelDebug),
+
+		DisableGeneralOptionsHandler: true, // "OPTIONS *" has a route as any other
 	}
 	return h
 }
@@ -65,6 +67,11 @@ func (h *host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.ProtoMajor == 2 {
 		defer countStream(r, time.Now())
+		if why := misframed(r); why != nil {
+			h.front.engine.refusals.add(h.front.last.Load().Name, "bad_request")
+			badHead(why).answer(w, r)
+			return
+		}
 	} else if why := h.passed(w, r); why != nil {
 		why.write(w)
 		return

@@ -223,7 +223,7 @@ func (c *rawConn) refuseHead(err error) {
 
 // badHead is what a caller is told whose request breaks the rules of HTTP.
 func badHead(err error) *problem {
-	p := &problem{Status: http.StatusBadRequest, Code: "bad_request", Detail: "this is not well-formed HTTP/1.1: " + err.Error()}
+	p := &problem{Status: http.StatusBadRequest, Code: "bad_request", Detail: "this is not well-formed HTTP: " + err.Error()}
 	if broken, ok := errors.AsType[*wire.Error](err); ok {
 		p.Status = broken.Status
 	}

@@ -49,6 +49,9 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 	}
 	if r.Method == http.MethodConnect {
+		if r.ProtoMajor == 1 { // what follows is meant for whom it asked for
+			w.Header().Set("Connection", "close")
+		}
 		problem{Status: http.StatusMethodNotAllowed, Code: "no_tunnels", Detail: "this proxy opens no tunnels"}.answer(w, r)
 		return
 	}

@@ -116,7 +116,7 @@ func appendRequest(b []byte, r *http.Request) []byte {
 	b = append(append(b, r.Host...), "\r\n"...)
 	for name, values := range r.Header {
 		for _, v := range values {
-			if name == "User-Agent" && v == "" { // none was sent
+			if name == "Content-Length" || name == "User-Agent" && v == "" { // written below; none was sent
 				continue
 			}
 			b = append(append(b, name...), ": "...)
@@ -124,7 +124,7 @@ func appendRequest(b []byte, r *http.Request) []byte {
 		}
 	}
 	switch {
-	case r.ContentLength > 0 || r.ContentLength == 0 && r.Header["Content-Length"] == nil && asksForLength(r.Method):
+	case r.ContentLength > 0 || r.ContentLength == 0 && (r.Header["Content-Length"] != nil || asksForLength(r.Method)):
 		b = append(b, "Content-Length: "...)
 		b = append(strconv.AppendInt(b, r.ContentLength, 10), "\r\n"...)
 	case r.ContentLength < 0:

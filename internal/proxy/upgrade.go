@@ -27,8 +27,11 @@ func (x *exchange) upgrade(p *endpoint, res *http.Response) {
 		x.refuse(failure{broken, err})
 		return
 	}
-	openGate(conn)
 	defer func() { _ = conn.Close() }()
+	if !openGate(conn) {
+		x.end(failure{cancelled, errEarly}, 0, 0)
+		return
+	}
 	// The server's head is ours to write now: what it would have sent, and 101.
 	head := x.w.Header()
 	head.Del("Connection")
@@ -50,6 +53,8 @@ func (x *exchange) upgrade(p *endpoint, res *http.Response) {
 	in, out := two.join(client.Reader, &x.e.buffers.pool, x.route.idle)
 	x.ticket.more(in, out)
 }
+
+var errEarly = errors.New("the caller has spoken the other protocol before the switch to it")
 
 // finIdle is how long the one direction of a tunnel may stand still after the
 // other has ended.

@@ -34,3 +34,13 @@ var class = func() (t [256]uint8) {
 	}
 	return t
 }()
+
+// IsToken says whether s is a token, as a method is (RFC 9110, 5.6.2).
+func IsToken(s string) bool {
+	for i := range len(s) {
+		if class[s[i]]&isToken == 0 {
+			return false
+		}
+	}
+	return s != ""
+}

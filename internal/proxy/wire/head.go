@@ -302,12 +302,16 @@ func trim(b []byte) []byte {
 	return b
 }
 
+// Length reads the value of a Content-Length, as the parsers do.
+func Length(value string) (n int64, ok bool) { return number(value) }
+
 // number reads 1*DIGIT below 2^63.
-func number(b []byte) (n int64, ok bool) {
+func number[text []byte | string](b text) (n int64, ok bool) {
 	if len(b) == 0 || len(b) > 19 {
 		return 0, false
 	}
-	for _, c := range b {
+	for i := range len(b) {
+		c := b[i]
 		if c < '0' || c > '9' {
 			return 0, false
 		}

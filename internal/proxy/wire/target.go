@@ -104,10 +104,14 @@ func cutScheme(uri []byte) ([]byte, bool) {
 	return nil, false
 }
 
+// ValidHost says whether host is empty, a name or an address, each with an
+// optional port, as Request.Parse asks it of Host.
+func ValidHost(host string) bool { return validHost(host) }
+
 // validHost says whether b is empty, a name or IPv4 address, or an IPv6 address
 // in brackets, each with an optional port. Stricter than RFC 3986: no escapes, no
 // zones, no future address formats.
-func validHost(b []byte) bool {
+func validHost[text []byte | string](b text) bool {
 	if len(b) == 0 {
 		return true
 	}
@@ -134,8 +138,8 @@ func validHost(b []byte) bool {
 	if at == 0 || b[at] != ':' || len(b)-at > 6 {
 		return false
 	}
-	for _, c := range b[at+1:] {
-		if c < '0' || c > '9' {
+	for at++; at < len(b); at++ {
+		if b[at] < '0' || b[at] > '9' {
 			return false
 		}
 	}
