@@ -1,6 +1,7 @@
 package match
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -16,7 +17,7 @@ type request struct{ *http.Request }
 
 func (r request) Method() string { return r.Request.Method }
 func (r request) Value(name string, i int) (string, bool) {
-	if all := r.Request.Header[name]; i < len(all) {
+	if all := r.Header[name]; i < len(all) {
 		return all[i], true
 	}
 	return "", false
@@ -75,16 +76,10 @@ func TestHolds(t *testing.T) {
 
 func TestCompileRefusesPattern(t *testing.T) {
 	_, err := Compile("target a", []delivery.Condition{{On: delivery.OnHeader, Name: "X", Pattern: "("}})
-	var field *delivery.FieldError
-	if err == nil || !asField(err, &field) || field.Field != "target a condition 1 pattern" {
+	field, ok := errors.AsType[*delivery.FieldError](err)
+	if !ok || field.Field != "target a condition 1 pattern" {
 		t.Errorf("Compile = %v, want a field error for the pattern", err)
 	}
-}
-
-func asField(err error, to **delivery.FieldError) bool {
-	f, ok := err.(*delivery.FieldError)
-	*to = f
-	return ok
 }
 
 // What net/http reads as a cookie's value, Cookie reads alike.
