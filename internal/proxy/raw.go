@@ -259,7 +259,7 @@ func (c *rawConn) release() {
 		rawBuffers.Put((*[rawBuffer]byte)(c.in))
 	}
 	c.in = nil
-	if cap(c.out) > 4*rawBuffer {
+	if cap(c.out) > rawBuffer/2 { // an idle connection keeps little
 		c.out = nil
 	}
 }
@@ -310,7 +310,7 @@ func (c *rawConn) answerAll(ctx context.Context, fresh int) bool {
 		}
 		c.at += whole
 		if done == rawCut {
-			c.lingers = c.lingers || c.at < c.have
+			c.lingers = c.lingers || c.at < c.have || !c.req.Close // who did not ask for the end may be writing
 			return true
 		}
 		c.looked.Store(false)
