@@ -20,6 +20,7 @@ const maxReplay = 64 << 10
 type body struct {
 	mu      sync.Mutex
 	from    io.Reader // guarded by mu; nil when the exchange is over
+	all     bool      // guarded by mu: it was read to its end
 	started bool      // guarded by mu: a read was made
 	n       int64     // guarded by mu: bytes read
 	err     error     // guarded by mu: the caller broke off
@@ -85,7 +86,11 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.copy != nil {
 		b.copy.piece(p[:n], err)
 	}
-	if err != nil && !errors.Is(err, io.EOF) {
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF):
+		b.all = true
+	default:
 		b.err = err
 	}
 	b.mu.Unlock()
@@ -96,17 +101,18 @@ func (b *body) Read(p []byte) (int, error) {
 func (b *body) Close() error { return nil }
 
 // end detaches the body from attempts that still read it. A read that waits for
-// the caller is broken off: neither the client below nor the server above can
-// end an exchange while its body is being read.
+// the caller is broken off, and of an unread rest nothing is waited for: neither
+// the client below can end an exchange while its body is being read, nor does the
+// server above send an answer before it has tried to read up to 256 KB of the rest.
 func (b *body) end(w http.ResponseWriter) {
 	b.mu.Lock()
 	b.from, b.moved = nil, nil
 	if b.copy != nil {
 		b.copy.drop()
 	}
-	reading := b.reading
+	more := b.reading || !b.all && !b.replayable()
 	b.mu.Unlock()
-	if reading {
+	if more {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
 	}
 }
