@@ -38,11 +38,17 @@ func (e *engine) takeOut(ctx context.Context, target string, o traffic.DrainOrde
 	}
 	return e.rotate(ctx, target, func(t *table, all []*endpoint) error {
 		if p := lastOf(t, all, time.Now()); p != nil && !o.Force {
-			return delivery.InvalidNext("target", fmt.Sprintf("release %s (%s) takes traffic and would have no healthy endpoint left", p.spec.Release, p.spec.Version), "give it another one, shift its weight away, or say --force")
+			return &delivery.Refusal{
+				Code: delivery.CodeNotEligible, Field: "target",
+				Why:  fmt.Sprintf("release %s takes traffic and would have no healthy endpoint left", p.name()),
+				Next: "slipway proxy drain " + target + " --force, or give it another endpoint first",
+			}
 		}
 		note := traffic.Drained{By: o.By, Why: o.Why, At: time.Now()}
 		for _, p := range all {
-			p.drained.Store(&note)
+			if before := p.drained.Load(); before == nil || o.Why != "" { // who only waits once more gives no other reason
+				p.drained.Store(&note)
+			}
 		}
 		return nil
 	})
@@ -132,6 +138,14 @@ func (t *table) named(target string) ([]*endpoint, error) {
 		return all, nil
 	}
 	return nil, nil
+}
+
+// name is how people know the release: by its version, where that says more.
+func (p *pool) name() string {
+	if p.spec.Version == string(p.spec.Release) {
+		return p.spec.Version
+	}
+	return fmt.Sprintf("%s (%s)", p.spec.Version, p.spec.Release)
 }
 
 // lastOf returns a pool that takes traffic and would have no healthy endpoint
@@ -262,6 +276,9 @@ func answerRotated(w http.ResponseWriter, out []traffic.EndpointState, err error
 		p := tableProblem(err)
 		if p.Code == "invalid_table" {
 			p.Code = "not_drained"
+		}
+		if no, ok := errors.AsType[*delivery.Refusal](err); ok {
+			p = problem{Status: http.StatusConflict, Code: traffic.CodeLastEndpoint, Field: no.Field, Detail: no.Why, Hint: no.Next}
 		}
 		p.write(w)
 		return

@@ -47,10 +47,13 @@ func TestDrainByHand(t *testing.T) {
 	quiet("drained")
 	one(w, pool)
 	quiet("after another table")
+	if again, err := d.Drain(t.Context(), "shop.a", traffic.DrainOrder{By: "ben"}); err != nil || again[0].Drained.By != "ann" || again[0].Drained.Why != by.Why {
+		t.Errorf("Drain() once more without a reason = %+v, %v, want the first one's", again, err)
+	}
 	for _, target := range []string{"shop.b", b.Addr, "r1", "v1"} {
 		_, err := d.Drain(t.Context(), target, by)
-		var field *delivery.FieldError
-		if !errors.As(err, &field) || field.Field != "target" || !strings.Contains(field.Next, "--force") {
+		var no *delivery.Refusal
+		if !errors.As(err, &no) || no.Field != "target" || !strings.Contains(no.Next, target+" --force") {
 			t.Errorf("Drain(%s) of the last = %v, want a refusal with the way out", target, err)
 		}
 	}

@@ -375,7 +375,9 @@ func (e *engine) state() traffic.State {
 	slices.SortFunc(s.Draining, func(a, b traffic.EndpointState) int { return strings.Compare(a.ID, b.ID) })
 	for _, l := range t.spec.Listeners {
 		if f := e.fronts[l.Addr]; f != nil {
-			s.Listeners = append(s.Listeners, f.state(l))
+			ls := f.state(l)
+			ls.Refused = e.refusals.of(l.Name)
+			s.Listeners = append(s.Listeners, ls)
 		}
 	}
 	return s

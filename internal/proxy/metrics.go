@@ -40,6 +40,23 @@ func (r *refusals) all() map[refusal]uint64 {
 	return maps.Clone(r.by)
 }
 
+// of counts those of one listener by code, or returns nil.
+func (r *refusals) of(listener string) map[string]uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var by map[string]uint64
+	for k, n := range r.by {
+		if k.listener != listener {
+			continue
+		}
+		if by == nil {
+			by = map[string]uint64{}
+		}
+		by[k.code] = n
+	}
+	return by
+}
+
 // metrics answers with everything that is counted, for Prometheus. Series are
 // bounded by the table: by its routes, releases, edges, listeners and endpoints.
 func (e *engine) metrics(w http.ResponseWriter, _ *http.Request) {

@@ -190,7 +190,7 @@ func (x *passage) notRouted() *problem {
 	return &problem{
 		Status: http.StatusNotFound, Code: "no_route", Field: "host",
 		Detail: fmt.Sprintf("nothing answers host %q path %q on listener %s", hostOf(x.asked.Host()), x.asked.Path(), x.l.spec.Name),
-		Hint:   "slipway status lists what is reachable",
+		Hint:   "slipway proxy routes lists what is reachable",
 	}
 }
 
@@ -246,6 +246,7 @@ func (x *passage) preview(t *table, header string, now time.Time) *problem {
 	return &problem{
 		Status: http.StatusNotFound, Code: "no_preview", Field: previewHeader,
 		Detail: fmt.Sprintf("route %s has no preview %q", x.route.spec.Name, want),
+		Hint:   "slipway preview " + x.route.spec.Service + " prints the header while a release is under way",
 	}
 }
 
@@ -382,7 +383,7 @@ func (x *passage) none() failure {
 // refusal is what a caller is told when no instance answered.
 func (x *passage) refusal(why failure) problem {
 	service := x.route.spec.Service
-	p := problem{Status: http.StatusBadGateway, Code: "no_connection", Detail: "no instance of " + service + " could be reached", Hint: "slipway status " + service}
+	p := problem{Status: http.StatusBadGateway, Code: "no_connection", Detail: "no instance of " + service + " could be reached", Hint: "slipway proxy routes says why"}
 	switch why.how {
 	case late:
 		p.Status, p.Code, p.Detail = http.StatusGatewayTimeout, "no_answer", service+" gave "+why.err.Error()
@@ -395,7 +396,7 @@ func (x *passage) refusal(why failure) problem {
 		if shortage(why.err) {
 			p = problem{
 				Status: http.StatusServiceUnavailable, Code: "no_resources", Detail: "the data plane has no means to reach an instance: " + why.err.Error(),
-				Hint: "give its process more open files (ulimit -n), memory or ports, or lower plane.limits",
+				Hint: "give its process more open files (ulimit -n), memory or ports, or lower data_plane.limits in slipway.yaml",
 			}
 		}
 	case finished, cancelled, shed:

@@ -8,6 +8,10 @@ import "time"
 // process has taken: whoever asks again asks that one.
 const CodeHandedOver = "handed_over"
 
+// CodeLastEndpoint is the code of the answer to who drains the last healthy
+// endpoint of a release that takes traffic without force.
+const CodeLastEndpoint = "last_endpoint"
+
 // Upgrade is a data plane that took the place of another one.
 type Upgrade struct {
 	PID        int    `json:"pid"`

@@ -155,6 +155,8 @@ type ListenerState struct {
 	Waited    uint64    `json:"waited,omitempty"`    // connections that had to wait for others to close
 	Dismissed uint64    `json:"dismissed,omitempty"` // idle connections that were closed to make room
 	TLS       *TLSState `json:"tls,omitempty"`
+
+	Refused map[string]uint64 `json:"refused,omitempty"` // requests since State.Started that saw no release, by the code of the answer
 }
 
 // TLSState is what a listener proves with who it is.

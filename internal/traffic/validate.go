@@ -140,6 +140,8 @@ func (v *validation) pool(p *Pool, field, route string) error {
 		return delivery.Invalid(field+" check", "has an interval below 1 ms")
 	case p.Drain < 0:
 		return delivery.Invalid(field+" drain", "is negative")
+	case p.Protocol != delivery.HTTP1 && p.Protocol != delivery.H2C:
+		return delivery.InvalidNext(field+" protocol", fmt.Sprintf("%q is not known", p.Protocol), "leave it out for HTTP/1.1, or say h2c for HTTP/2 and gRPC")
 	}
 	for _, e := range p.Endpoints {
 		if e.ID == "" {

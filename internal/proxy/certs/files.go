@@ -76,7 +76,7 @@ func (f *files) refresh(now time.Time) {
 	c, err := load(f.cert, f.key)
 	switch {
 	case err != nil && (f.err == nil || f.err.Error() != err.Error()):
-		f.log.Error("the certificate cannot be used; the one before stays", slog.Any("error", err))
+		f.log.Error("the certificate cannot be used", slog.Any("error", err), slog.Bool("one_before_stays", f.now.Load() != nil))
 	case err == nil && (f.now.Load() == nil || !slices.EqualFunc(f.now.Load().Certificate, c.Certificate, slices.Equal)):
 		f.log.Info("certificate in use", slog.Any("names", names(c.Leaf)), slog.Time("not_after", c.Leaf.NotAfter))
 	}

@@ -273,6 +273,9 @@ func refusal(res *http.Response) error {
 	if p.Code == traffic.CodeHandedOver {
 		return &handedOver{says: p.Detail}
 	}
+	if p.Code == traffic.CodeLastEndpoint {
+		return &delivery.Refusal{Code: delivery.CodeNotEligible, Field: p.Field, Why: p.Detail, Next: p.Hint}
+	}
 	switch res.StatusCode {
 	case http.StatusConflict:
 		return fmt.Errorf("proxy: %s: %w", p.Detail, delivery.ErrConflict)
