@@ -18,7 +18,8 @@ import (
 func (s *session) config() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "config", Short: "slipway.yaml: check it, explain it, put it in force", Args: none, RunE: groupOnly,
-		Example: "  slipway config validate\n  slipway config explain services.cart\n  slipway config apply",
+		SuggestFor: []string{"validate", "explain", "apply"},
+		Example:    "  slipway config validate\n  slipway config explain services.cart\n  slipway config apply",
 	}
 	cmd.AddCommand(s.configValidate(), s.configExplain(), s.configApply())
 	return cmd

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -23,7 +22,9 @@ type planeView struct {
 	Version     string                  `json:"version"`
 	Predecessor int                     `json:"predecessor,omitempty"` // pid of one that still finishes requests
 	Listeners   []listenerView          `json:"listeners"`
-	Draining    []traffic.EndpointState `json:"draining"` // left the table, still answer requests
+	Draining    []traffic.EndpointState `json:"draining"`         // left the table, still answer requests
+	Faults      []traffic.FaultState    `json:"faults,omitempty"` // in force now
+	Started     time.Time               `json:"started"`          // of the process: from then on listeners count what they refuse
 }
 
 type listenerView struct {
@@ -34,7 +35,8 @@ type listenerView struct {
 
 type routeView struct {
 	Name  string     `json:"name"`
-	At    []string   `json:"at"` // host and path
+	At    []string   `json:"at"`             // host and path
+	Held  int        `json:"held,omitempty"` // requests that wait for a release to serve them
 	Pools []poolView `json:"pools"`
 }
 
@@ -44,6 +46,7 @@ type poolView struct {
 	Weight    delivery.Weight         `json:"weight"`
 	Healthy   int                     `json:"healthy"`
 	InFlight  int                     `json:"in_flight"`
+	Waiting   int                     `json:"waiting,omitempty"`   // requests in the queue for its instances
 	Rate      float64                 `json:"requests_per_second"` // over the last 10 s
 	Errors    uint64                  `json:"errors"`              // of the last 10 s: 5xx, no connection, no answer, broken off
 	Requests  uint64                  `json:"requests"`            // of the last 10 s
@@ -51,10 +54,14 @@ type poolView struct {
 }
 
 func (s *session) proxyRoutes(o *planeOptions) *cobra.Command {
-	return &cobra.Command{
+	endpoints := false
+	cmd := &cobra.Command{
 		Use: "routes", Short: "What the data plane routes, where to, and how it goes", Args: none,
-		Long:    "Lists each address and what is reached there: the releases behind it with their weight,\nhealthy of all endpoints, requests in flight, and requests and errors of the last 10 s.",
-		Example: "  slipway proxy routes\n  slipway proxy routes -o json\n  slipway proxy routes --socket ./proxy.sock",
+		Long: "Lists each address and what is reached there: the releases behind it with their weight,\n" +
+			"healthy of all endpoints, requests in flight, and requests and errors of the last 10 s.\n" +
+			"Below stands what is not as it should be: instances that get no requests, requests that\n" +
+			"wait or are refused, certificates, faults.",
+		Example: "  slipway proxy routes\n  slipway proxy routes --endpoints\n  slipway proxy routes -o json\n  slipway proxy routes --socket ./proxy.sock",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			plane, err := s.plane(o)
 			if err != nil {
@@ -64,9 +71,11 @@ func (s *session) proxyRoutes(o *planeOptions) *cobra.Command {
 			if err != nil {
 				return absence(err)
 			}
-			return s.show(v, func() string { return s.routesTable(v) }, v.names)
+			return s.show(v, func() string { return s.routesText(v, endpoints) }, v.names)
 		},
 	}
+	cmd.Flags().BoolVar(&endpoints, "endpoints", false, "list every endpoint, the healthy ones too")
+	return cmd
 }
 
 func (v planeView) names() []string {
@@ -97,7 +106,7 @@ func viewOf(ctx context.Context, plane *driver.Driver) (planeView, error) {
 
 // combine puts together what is known of each route.
 func combine(state traffic.State, table traffic.Table, counted map[poolKey]tally) planeView {
-	v := planeView{Generation: state.Generation, PID: state.PID, Version: state.Version, Predecessor: state.Predecessor, Listeners: []listenerView{}, Draining: state.Draining}
+	v := planeView{Generation: state.Generation, PID: state.PID, Version: state.Version, Predecessor: state.Predecessor, Listeners: []listenerView{}, Draining: state.Draining, Faults: state.Faults, Started: state.Started}
 	routes := map[string]traffic.RouteState{}
 	for _, r := range state.Routes {
 		routes[r.Name] = r
@@ -111,7 +120,7 @@ func combine(state traffic.State, table traffic.Table, counted map[poolKey]tally
 		lv.Name, lv.Addr = l.Name, l.Addr
 		for _, r := range table.Routes {
 			if l.Only == r.Name || l.Only == "" && l.Env == r.Env {
-				lv.Routes = append(lv.Routes, routeView{Name: r.Name, At: places(l, r), Pools: poolsOf(r, routes[r.Name], counted)})
+				lv.Routes = append(lv.Routes, routeView{Name: r.Name, At: places(l, r), Held: routes[r.Name].Held, Pools: poolsOf(r, routes[r.Name], counted)})
 			}
 		}
 		v.Listeners = append(v.Listeners, lv)
@@ -184,7 +193,7 @@ func poolsOf(r traffic.Route, seen traffic.RouteState, counted map[poolKey]tally
 			if ps.Release != p.Release {
 				continue
 			}
-			v.Healthy, v.Endpoints = ps.Healthy, ps.Endpoints
+			v.Healthy, v.Waiting, v.Endpoints = ps.Healthy, ps.Waiting, ps.Endpoints
 			for _, e := range ps.Endpoints {
 				v.InFlight += e.InFlight
 			}
@@ -192,114 +201,4 @@ func poolsOf(r traffic.Route, seen traffic.RouteState, counted map[poolKey]tally
 		out = append(out, v)
 	}
 	return out
-}
-
-// routesTable lays the view out for people. A listener, a route and a release
-// are named where they begin.
-func (s *session) routesTable(v planeView) string {
-	rows := [][]string{}
-	head := []string{"LISTENS", "AT", "ROUTE", "RELEASE", "WEIGHT", "HEALTHY", "IN FLIGHT", "REQ/S", "ERRORS"}
-	for i := range head {
-		head[i] = s.look.faint(head[i])
-	}
-	rows = append(rows, head)
-	var bad [][]string
-	seen := map[string]bool{}
-	for _, l := range v.Listeners {
-		listens := l.Addr
-		if l.Error != "" {
-			listens = s.look.bad("✖ ") + l.Addr
-			bad = append(bad, []string{s.look.bad("✖") + " " + l.Addr, "cannot be opened: " + l.Error})
-		}
-		for _, r := range l.Routes {
-			for _, where := range shortList(r.At) {
-				rows = append(rows, []string{listens, where, r.Name})
-				listens = ""
-			}
-			last := rows[len(rows)-1]
-			if l.Caller != "" && seen[r.Name] {
-				continue // its releases are listed already
-			}
-			seen[r.Name] = true
-			for i, p := range r.Pools {
-				cells := s.poolCells(p)
-				if i == 0 {
-					rows[len(rows)-1] = append(last, cells...)
-					continue
-				}
-				rows = append(rows, append([]string{"", "", ""}, cells...))
-			}
-			bad = append(bad, s.ailing(r)...)
-		}
-		if len(l.Routes) == 0 {
-			rows = append(rows, []string{listens, s.look.faint("nothing")})
-		}
-	}
-	for _, e := range v.Draining {
-		bad = append(bad, []string{s.look.sign(signWaits) + " " + e.ID, e.Addr, "has left the table, " + plural(e.InFlight, "request") + " in flight"})
-	}
-	text := grid("  ", rows)
-	if len(v.Listeners) == 0 {
-		text = "  – nothing is routed\n"
-	}
-	if len(bad) > 0 {
-		text += "\n" + grid("  ", bad)
-	}
-	foot := fmt.Sprintf("generation %d, pid %d, version %s", v.Generation, v.PID, v.Version)
-	if v.Predecessor != 0 {
-		foot += fmt.Sprintf("; pid %d, which served before, finishes its requests", v.Predecessor)
-	}
-	return text + "\n  " + s.look.faint(foot) + "\n"
-}
-
-// mostPlaces is how many places of a route are listed.
-const mostPlaces = 4
-
-func shortList(at []string) []string {
-	if len(at) == 0 {
-		return []string{"nowhere"}
-	}
-	if len(at) <= mostPlaces {
-		return []string{strings.Join(at, " ")}
-	}
-	return []string{strings.Join(at[:mostPlaces], " ") + fmt.Sprintf(" and %d more", len(at)-mostPlaces)}
-}
-
-func (s *session) poolCells(p poolView) []string {
-	release := p.Version
-	if release != string(p.Release) {
-		release += s.look.faint(" " + string(p.Release))
-	}
-	healthy := fmt.Sprintf("%d/%d", p.Healthy, len(p.Endpoints))
-	if p.Healthy < len(p.Endpoints) {
-		healthy = s.look.bad(healthy)
-	}
-	errs := "–"
-	if p.Requests > 0 {
-		errs = percent(float64(p.Errors) / float64(p.Requests))
-		if p.Errors > 0 {
-			errs = s.look.bad(errs)
-		}
-	}
-	return []string{release, p.Weight.String(), healthy, fmt.Sprint(p.InFlight), fmt.Sprintf("%.1f", p.Rate), errs}
-}
-
-// ailing lists the endpoints of a route that take no requests, and why.
-func (s *session) ailing(r routeView) [][]string {
-	var rows [][]string
-	for _, p := range r.Pools {
-		for _, e := range p.Endpoints {
-			switch {
-			case e.Drained != nil:
-				why := "drained by " + e.Drained.By + " " + span(time.Since(e.Drained.At)) + " ago"
-				if e.Drained.Why != "" {
-					why += ": " + printable(e.Drained.Why)
-				}
-				rows = append(rows, []string{s.look.sign(signBlocked) + " " + e.ID, e.Addr, why + ", " + plural(e.InFlight, "request") + " in flight"})
-			case !e.Healthy:
-				rows = append(rows, []string{s.look.bad("✖") + " " + e.ID, e.Addr, printable(e.Why)})
-			}
-		}
-	}
-	return rows
 }

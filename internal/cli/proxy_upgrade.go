@@ -20,7 +20,7 @@ func (s *session) proxyUpgrade(o *planeOptions) *cobra.Command {
 		Use: "upgrade", Short: "Replace the running data plane by a new process, without a lost request", Args: none,
 		Long: "Starts the new process, hands the open listeners over to it, and lets the old one finish its\n" +
 			"requests. If the new one does not serve within 20 s the old one goes on as if nothing had\n" +
-			"happened. WebSockets and streams of the old one are cut after plane.limits.streams, or 10 s.\n" +
+			"happened. WebSockets and streams of the old one are cut after data_plane.limits.streams.\n" +
 			"The process that serves afterwards is another one: what started the first as a foreground\n" +
 			"process sees it end.",
 		Example: "  slipway proxy upgrade                          the same file, as it is on disk now\n  slipway proxy upgrade --binary ./bin/slipway",
