@@ -413,6 +413,15 @@ type ended struct {
 	head    lines // of the instance's answer, if there was one
 }
 
+// fell ends the account of a request that a mistake of ours has ended, if it is
+// still open. Nobody is to blame for it.
+func (x *passage) fell() {
+	if x.admitted && x.ticket.s != nil {
+		x.ticket.end(cancelled, 0, 0, 0)
+	}
+	x.leave()
+}
+
 // close ends the account of the request.
 func (x *passage) close(n ended) {
 	own := n.why

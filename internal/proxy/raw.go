@@ -65,6 +65,7 @@ type rawConn struct {
 	x       passage
 	held    *endpoint // claimed by the request that is being carried
 	next    rawNext
+	wants   int  // bytes of the request whose body is waited for
 	lingers bool // the caller must be able to read the answer before the connection dies
 }
 
@@ -209,6 +210,14 @@ func (c *rawConn) survive() {
 		return
 	}
 	c.e.log.Error("a request broke the raw path", slog.Any("panic", err), slog.String("stack", string(debug.Stack())))
+	c.mu.Lock()
+	conn := c.waits
+	c.waits = nil
+	c.mu.Unlock()
+	if conn != nil {
+		conn.Discard()
+	}
+	c.x.fell()
 	if c.held != nil {
 		c.held.unclaim()
 	}
@@ -272,6 +281,9 @@ func (c *rawConn) answerAll(ctx context.Context, fresh int) bool {
 	if c.expects == rawHead && c.have < len(c.in) && bytes.IndexByte(c.in[c.have-fresh:c.have], '\n') < 0 {
 		return false // a head grows by lines
 	}
+	if c.expects == rawAwaitsBody && c.have-c.at < c.wants {
+		return false // and needs no second look until its body is there
+	}
 	if c.fresh && wire.Preface(c.in[c.at:c.have]) {
 		c.next = rawHand
 		return true
@@ -294,7 +306,11 @@ func (c *rawConn) answerAll(ctx context.Context, fresh int) bool {
 		}
 		whole := n + int(c.req.Length)
 		if whole > c.have-c.at {
+			if !c.guest.Enter() {
+				return true
+			}
 			c.await(rawAwaitsBody)
+			c.wants = whole
 			c.grow(whole)
 			return false
 		}

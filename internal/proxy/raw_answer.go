@@ -95,6 +95,7 @@ func (c *rawConn) passPieces(body *upstream.Body) (int64, error) {
 			if err := c.flush(); err != nil { // nothing waits for what is still to come
 				return total, err
 			}
+			c.moves()
 			n, err := body.Read(*buf)
 			if n > 0 {
 				total += int64(n)
@@ -111,28 +112,32 @@ func (c *rawConn) passPieces(body *upstream.Body) (int64, error) {
 
 // flush writes what is in c.out to the caller.
 func (c *rawConn) flush() error {
-	_, err := (*rawWriter)(c).Write(c.out)
+	if len(c.out) == 0 {
+		return nil
+	}
+	_, err := c.tcp.Write(c.out)
 	c.out = c.out[:0]
-	return err
+	if err != nil {
+		return &upstream.WriteError{Err: err}
+	}
+	return nil
 }
 
-// rawWriter is the caller's side of an answer. It notes each piece, so that an
-// answer nobody takes is noticed.
+// moves notes that a piece of an answer has moved: what stands still is cut by
+// sweep, and what moves may go on for as long as it likes.
+func (c *rawConn) moves() { c.since.Store(time.Now().UnixNano()) }
+
+// rawWriter is the caller's side of an answer that does not go out with its head.
 type rawWriter rawConn
 
 func (w *rawWriter) Write(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
 	n, err := w.tcp.Write(p)
+	(*rawConn)(w).moves()
 	if err != nil {
 		err = &upstream.WriteError{Err: err}
 	}
 	return n, err
 }
-
-// rawPiece is how much the kernel moves between two signs of life.
-const rawPiece = 1 << 20
 
 // ReadFrom lets the kernel move a long body from socket to socket.
 func (w *rawWriter) ReadFrom(r io.Reader) (total int64, err error) {
@@ -141,12 +146,12 @@ func (w *rawWriter) ReadFrom(r io.Reader) (total int64, err error) {
 		return w.tcp.ReadFrom(r)
 	}
 	for all.N > 0 && err == nil {
-		piece := io.LimitedReader{R: all.R, N: min(all.N, rawPiece)}
+		piece := io.LimitedReader{R: all.R, N: min(all.N, bySplice)}
 		var n int64
 		n, err = w.tcp.ReadFrom(&piece)
 		total += n
 		all.N -= n
-		(*rawConn)(w).enters(rawBusy, time.Now())
+		(*rawConn)(w).moves()
 		if n == 0 {
 			break
 		}

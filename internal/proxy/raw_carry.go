@@ -42,7 +42,7 @@ func (c *rawConn) carry(ctx context.Context, body []byte) rawDone {
 		return c.problem(*why)
 	}
 	x.arrive()
-	c.patience.Store(int64(max(x.route.timeout, x.route.idle) + rawSlack))
+	c.patience.Store(int64(max(x.route.timeout, 2*x.route.idle) + rawSlack)) // an instance may be silent for twice the time; see Body.SetIdle
 	if p == nil {
 		return c.refuse(x.none(), len(body))
 	}

@@ -70,7 +70,9 @@ func (s *rawSet) drain(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	for _, c := range s.all() {
-		c.wake()
+		if rawPhase(c.phase.Load()) != rawAwaitsBody { // else it has a request, and is told of the end in its answer
+			c.wake()
+		}
 	}
 	select {
 	case <-empty:
@@ -88,12 +90,27 @@ func (s *rawSet) drain(ctx context.Context) error {
 // the full path does.
 const bodyLimit = time.Second
 
+// silence is how long a caller may be silent: between two requests, within a
+// head, and within a body.
+type silence struct{ idle, head, body time.Duration }
+
+// silence returns how long callers may be silent here. Who drains has no full
+// path any more that could wait for the rest of a body.
+func (f *front) silence() silence {
+	l := f.engine.limits()
+	s := silence{l.Idle, l.HeadTime, bodyLimit}
+	if f.leaving.Load() || f.engine.ending.Load() {
+		s.body = l.HeadTime
+	}
+	return s
+}
+
 // sweep ends connections that have been silent for too long, and exchanges whose
 // caller has gone away. It is called each second.
-func (s *rawSet) sweep(now time.Time, idle, head time.Duration) {
+func (s *rawSet) sweep(now time.Time, most silence) {
 	for _, c := range s.all() {
 		since := time.Duration(now.UnixNano() - c.since.Load())
-		limit := idle
+		limit := most.idle
 		switch rawPhase(c.phase.Load()) {
 		case rawIdle:
 			// The end of a connection that came together with its last request is
@@ -102,9 +119,9 @@ func (s *rawSet) sweep(now time.Time, idle, head time.Duration) {
 				limit = 0
 			}
 		case rawHead:
-			limit = head
+			limit = most.head
 		case rawAwaitsBody:
-			limit = bodyLimit
+			limit = most.body
 		case rawBusy:
 			if since > time.Second && c.gone() {
 				c.abandon()
@@ -129,8 +146,7 @@ func (e *engine) sweepConns(now time.Time) {
 	all := slices.Collect(maps.Values(e.fronts))
 	all = slices.AppendSeq(all, maps.Keys(e.leaving))
 	e.mu.Unlock()
-	limits := e.limits()
 	for _, f := range all {
-		f.raws.sweep(now, limits.Idle, limits.HeadTime)
+		f.raws.sweep(now, f.silence())
 	}
 }
