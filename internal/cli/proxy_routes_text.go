@@ -208,11 +208,11 @@ func (s *session) listening(l listenerView, since, now time.Time) [][]string {
 	if t := l.TLS; t != nil {
 		switch {
 		case t.Waiting != "" && t.Error != "":
-			bad("nobody can connect: waits for " + t.Waiting + "; " + printable(t.Error))
+			bad("nobody can connect: " + certificateError(t.Error))
 		case t.Waiting != "":
 			bad("waits for " + t.Waiting)
 		case t.Error != "":
-			bad("serves the certificate before, good for " + span(t.NotAfter.Sub(now)) + "; the newer one cannot be used: " + printable(t.Error))
+			bad("serves the certificate before, good for " + span(t.NotAfter.Sub(now)) + "; the files cannot be used: " + certificateError(t.Error))
 		case t.NotAfter.Before(now):
 			bad("its certificate ended " + span(now.Sub(t.NotAfter)) + " ago")
 		case t.NotAfter.Sub(now) < certificateSoon:
@@ -224,6 +224,9 @@ func (s *session) listening(l listenerView, since, now time.Time) [][]string {
 	}
 	return rows
 }
+
+// certificateError drops which package said so.
+func certificateError(text string) string { return printable(strings.TrimPrefix(text, "certs: ")) }
 
 // refusals says how often requests were refused, the most frequent first.
 func refusals(by map[string]uint64) string {

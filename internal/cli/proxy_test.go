@@ -60,7 +60,7 @@ func TestRoutesTable(t *testing.T) {
   ○ 127.0.0.1:8080   prod            its certificate ends in 5 d
   ⛔ 127.0.0.1:8080  prod            refused in 2 h: 1,234 rate_limited, 7 no_route
   ✖ 127.0.0.1:8081   dev             cannot be opened: in use
-  ✖ 127.0.0.1:8081   dev             nobody can connect: waits for a certificate in a.pem; no such file
+  ✖ 127.0.0.1:8081   dev             nobody can connect: no such file
   ○ cart.r10.0       127.0.0.1:9000  has left the table, 1 request in flight
   ⏸ slow-cart        fault           delay by 300ms, 5 % of prod/cart; 12 requests so far, ends in 8 s unless renewed
 

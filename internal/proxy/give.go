@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"time"
 
+	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/proxy/handover"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
@@ -37,6 +38,9 @@ func (e *engine) upgrade(ctx context.Context, path string) (traffic.Upgrade, err
 	if err := e.elder.Load().wait(ctx); err != nil {
 		return traffic.Upgrade{}, err
 	}
+	if err := e.provable(); err != nil {
+		return traffic.Upgrade{}, err
+	}
 	self, err := os.Executable()
 	if path == "" && err != nil {
 		return traffic.Upgrade{}, fmt.Errorf("own binary: %w", err)
@@ -59,6 +63,20 @@ func (e *engine) upgrade(ctx context.Context, path string) (traffic.Upgrade, err
 	e.log.Info("a successor has the place", slog.Int("successor", heir.PID), slog.String("version", hello.Version))
 	e.given <- heir
 	return traffic.Upgrade{PID: heir.PID, Version: hello.Version, OldPID: os.Getpid(), OldVersion: e.version}, nil
+}
+
+// provable refuses an upgrade while a listener serves by a certificate that is no
+// longer on disk: a new process, which has the files alone, could not.
+func (e *engine) provable() error {
+	t := e.table.Load()
+	for _, s := range e.state().Listeners {
+		l := t.listeners[s.Addr]
+		if s.TLS == nil || s.TLS.Error == "" || s.TLS.Waiting != "" || l == nil || l.spec.TLS == nil || l.spec.TLS.Cert == "" {
+			continue
+		}
+		return delivery.InvalidNext("listener "+s.Name+" tls", "would be lost: "+s.TLS.Error, "mend the files, then upgrade again")
+	}
+	return nil
 }
 
 // hand takes the steps of the hand-over. From the estate on nothing may change
@@ -230,7 +248,11 @@ func upgradeProblem(err error) problem {
 	if errors.Is(err, errHanded) {
 		return handedProblem()
 	}
-	return problem{Status: http.StatusBadGateway, Code: "not_upgraded", Detail: "the data plane serves on as it was: " + err.Error(), Hint: "the log of the data plane tells what the new process said"}
+	p := problem{Status: http.StatusBadGateway, Code: "not_upgraded", Detail: "the data plane serves on as it was: " + err.Error(), Hint: "the log of the data plane tells what the new process said"}
+	if field, ok := errors.AsType[*delivery.FieldError](err); ok {
+		p.Field, p.Hint = field.Field, field.Next
+	}
+	return p
 }
 
 func handedProblem() problem {

@@ -587,3 +587,49 @@ func TestUpgradeUnderTLS(t *testing.T) {
 		t.Errorf("%d connections, want two of each client", conns.Load())
 	}
 }
+
+// A certificate that is in memory alone would be lost with the process, so there
+// is no upgrade until the files can be read again.
+func TestUpgradeKeepsCertificates(t *testing.T) {
+	t.Parallel()
+	_, d, w, in := plant(t)
+	addr, believe := secured(t, w)
+	one(w, traffictest.Share(in, delivery.Full))
+	tls := w.Listeners[len(w.Listeners)-1].TLS
+	good, err := os.ReadFile(tls.Cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := &http.Transport{TLSClientConfig: believe, DisableKeepAlives: true}
+	answers := func(when string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+addr+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatalf("%s: %v", when, err)
+		}
+		_ = res.Body.Close()
+	}
+	state := func() *traffic.TLSState { ls := w.State().Listeners; return ls[len(ls)-1].TLS }
+	first := w.State().PID
+	answers("at first")
+	if err := os.WriteFile(tls.Cert, []byte("half a fi"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the broken file to be noticed", func() bool { return state().Error != "" })
+	if _, err := d.Upgrade(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "prod-tls") || !strings.Contains(err.Error(), "mend the files") {
+		t.Errorf("Upgrade() with a broken file = %v, want a refusal with the way out", err)
+	}
+	answers("after the refusal")
+	if err := os.WriteFile(tls.Cert, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the mended file to be noticed", func() bool { return state().Error == "" })
+	if done, err := d.Upgrade(t.Context(), ""); err != nil || done.OldPID != first {
+		t.Errorf("Upgrade() with the mended file = %+v, %v", done, err)
+	}
+	answers("after the upgrade")
+}
