@@ -58,6 +58,31 @@ func TestRollbackLabelIsWhole(t *testing.T) {
 	}
 }
 
+// What a terminal is too narrow for is broken between words, and no word is lost.
+func TestWhyIsBrokenBetweenWords(t *testing.T) {
+	long := strings.Repeat("the new release is worse than the one before it, ", 4) + "over."
+	a := delivery.Answer{Sentence: "cart v2 is not in prod, because " + long, Gates: []delivery.Gate{
+		{Name: "order", Outcome: delivery.GatePass, What: "v2 is stable in dev"},
+		{Name: "quarantine", Outcome: delivery.GateBlocked, What: "v2 is on hold: " + long, Lifts: "slipway release cart v2", Who: "anyone with access"},
+	}}
+	text := func(l look) string { return (&session{look: l}).answers([]delivery.Answer{a}, born) }
+	wide := text(look{width: 80})
+	for _, width := range []int{60, 80, 120, 400} {
+		got := text(look{live: true, width: width})
+		for line := range strings.Lines(got) {
+			if columns(strings.TrimSuffix(line, "\n")) > width {
+				t.Errorf("at %d columns: %q", width, line)
+			}
+		}
+		if words := strings.Fields(strings.ReplaceAll(got, "→ ", "")); len(words) != len(strings.Fields(wide)) {
+			t.Errorf("at %d columns there are %d words of %d:\n%s", width, len(words), len(strings.Fields(wide)), got)
+		}
+	}
+	if strings.Count(wide, "\n") != 3 {
+		t.Errorf("to a file:\n%s", wide)
+	}
+}
+
 // Lines about a proof come at once, and then only with news and not too often.
 func TestProofLines(t *testing.T) {
 	var out strings.Builder

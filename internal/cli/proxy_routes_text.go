@@ -33,18 +33,18 @@ func (s *session) routesText(v planeView, endpoints bool) string {
 }
 
 // columnsOf says what a table of routes leaves out to be narrower.
-type columnsOf struct{ noIDs, noPlaces bool }
+type columnsOf struct{ noIDs, noPlaces, short bool }
 
 // routesTable is as wide as the terminal lets it: first the IDs of releases that
-// have a version go, then the places, which -o json has too.
+// have a version go, then the places, which -o json has too, then long headings.
 func (s *session) routesTable(v planeView) string {
 	if len(v.Listeners) == 0 {
 		return "  – nothing is routed\n"
 	}
 	text := ""
-	for _, c := range []columnsOf{{}, {noIDs: true}, {noIDs: true, noPlaces: true}} {
+	for _, c := range []columnsOf{{}, {noIDs: true}, {noIDs: true, noPlaces: true}, {noIDs: true, noPlaces: true, short: true}} {
 		text = grid("  ", s.routeRows(v, c))
-		if !s.look.live || !slices.ContainsFunc(strings.Split(text, "\n"), func(line string) bool { return columns(line) > s.look.width }) {
+		if !s.look.overflows(text) {
 			break
 		}
 	}
@@ -60,7 +60,11 @@ func (s *session) routeRows(v planeView, c columnsOf) [][]string {
 		}
 		return append(row, cells...)
 	}
-	head := line("LISTENS", "AT", "ROUTE", "RELEASE", "WEIGHT", "HEALTHY", "IN FLIGHT", "REQ/S", "ERRORS")
+	healthy, inFlight := "HEALTHY", "IN FLIGHT"
+	if c.short {
+		healthy, inFlight = "UP", "BUSY"
+	}
+	head := line("LISTENS", "AT", "ROUTE", "RELEASE", "WEIGHT", healthy, inFlight, "REQ/S", "ERRORS")
 	for i := range head {
 		head[i] = s.look.faint(head[i])
 	}

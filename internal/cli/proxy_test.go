@@ -77,7 +77,7 @@ func TestRoutesTable(t *testing.T) {
 	}
 	for width, want := range map[int]string{
 		120: "LISTENS           AT                     ROUTE      RELEASE  WEIGHT  HEALTHY  IN FLIGHT  REQ/S  ERRORS\n",
-		80:  "LISTENS           ROUTE      RELEASE  WEIGHT  HEALTHY  IN FLIGHT  REQ/S  ERRORS\n",
+		80:  "LISTENS           ROUTE      RELEASE  WEIGHT  UP   BUSY  REQ/S  ERRORS\n",
 	} {
 		s := &session{look: look{live: true, width: width}}
 		got := s.routesTable(v)

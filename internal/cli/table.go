@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -78,6 +79,32 @@ func fit(text string, width int) string {
 		b.WriteString("\x1b[0m")
 	}
 	return b.String()
+}
+
+// overflows says whether a line of text is wider than the terminal, if it goes to one.
+func (l look) overflows(text string) bool {
+	return l.live && slices.ContainsFunc(strings.Split(text, "\n"), func(line string) bool { return columns(line) > l.width })
+}
+
+// lines breaks text between words where the terminal ends, if it goes to one. A
+// word that is longer stays whole.
+func (l look) lines(text string, indent int) []string {
+	if !l.live || columns(text)+indent <= l.width {
+		return []string{text}
+	}
+	var out []string
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		switch {
+		case line == "":
+			line = word
+		case indent+columns(line)+1+columns(word) > l.width:
+			out, line = append(out, line), word
+		default:
+			line += " " + word
+		}
+	}
+	return append(out, line)
 }
 
 // pad fills text with blanks to width columns.

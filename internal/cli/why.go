@@ -55,14 +55,44 @@ func (s *session) answers(all []delivery.Answer, now time.Time) string {
 			fmt.Fprintf(&b, "  %s %s\n", l.good("✔"), a.Sentence)
 			continue
 		}
-		fmt.Fprintf(&b, "  %s\n", l.strong(a.Sentence))
+		for _, line := range l.lines(a.Sentence, 2) {
+			fmt.Fprintf(&b, "  %s\n", l.strong(line))
+		}
 		var rows [][]string
 		for i, g := range a.Gates {
 			rows = append(rows, []string{fmt.Sprintf("%2d %s %s", i+1, l.sign(signOfGate(g)), g.Name), g.What, lifts(g, now)})
 		}
-		b.WriteString(grid("  ", rows))
+		b.WriteString(s.gates(rows))
 	}
 	return b.String()
+}
+
+// gates lays out rows of a gate, what it says and what lifts it: side by side,
+// or one below the other where the terminal is narrower than that.
+func (s *session) gates(rows [][]string) string {
+	text, l := grid("  ", rows), s.look
+	if !l.overflows(text) {
+		return text
+	}
+	indent := 0
+	for _, row := range rows {
+		indent = max(indent, len("  ")+columns(row[0])+len("  "))
+	}
+	var low [][]string
+	for _, row := range rows {
+		said := l.lines(row[1], indent)
+		if row[2] != "" {
+			said = append(said, l.lines("→ "+row[2], indent)...)
+		}
+		for i, line := range said {
+			name := row[0]
+			if i > 0 {
+				name = ""
+			}
+			low = append(low, []string{name, line})
+		}
+	}
+	return grid("  ", low)
 }
 
 // lifts says what ends a gate's no, and who may.

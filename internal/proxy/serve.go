@@ -307,7 +307,7 @@ func (x *exchange) verdict(res *http.Response) failure {
 		return failure{how: finished}
 	}
 	x.counts = statusOfGRPC(code)
-	return failure{finished, fmt.Errorf("gRPC status %d: %s", code, message)}
+	return failure{finished, errors.New(strings.TrimSuffix(fmt.Sprintf("gRPC status %d: %s", code, message), ": "))}
 }
 
 // streams says whether an answer's pieces must not wait for each other.
