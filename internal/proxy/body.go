@@ -29,6 +29,7 @@ type body struct {
 	copy    *copying  // guarded by mu: takes each piece too; nil when the request is not copied
 	whole   []byte    // the body, when it was small enough to keep
 	none    bool
+	over    bool // guarded by mu: the handler returns, and its ResponseWriter with it
 }
 
 var errOver = errors.New("the exchange is over")
@@ -106,15 +107,34 @@ func (b *body) Close() error { return nil }
 // server above send an answer before it has tried to read up to 256 KB of the rest.
 func (b *body) end(w http.ResponseWriter) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.from, b.moved = nil, nil
 	if b.copy != nil {
 		b.copy.drop()
 	}
-	more := b.reading || !b.all && !b.replayable()
-	b.mu.Unlock()
-	if more {
+	if more := b.reading || !b.all && !b.replayable(); more && !b.over {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
 	}
+}
+
+// cut is end, and breaks off a write of the answer too.
+func (b *body) cut(w http.ResponseWriter) {
+	b.end(w)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.over {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now())
+	}
+}
+
+// leave is end, for when the handler returns. A timer that has just gone off may
+// come too late, and must find nothing to set: over HTTP/1 a deadline would be the
+// next request's, and over HTTP/2 net/http would panic, where nobody recovers.
+func (b *body) leave(w http.ResponseWriter) {
+	b.end(w)
+	b.mu.Lock()
+	b.over = true
+	b.mu.Unlock()
 }
 
 // onMove sets what is called at each piece of the body; nil ends it.

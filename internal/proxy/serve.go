@@ -82,7 +82,7 @@ func (x *exchange) carry(p *endpoint) {
 		x.end(failure{cancelled, err}, 0, 0)
 		panic(http.ErrAbortHandler)
 	}
-	defer x.body.end(x.w)
+	defer x.body.leave(x.w)
 	if x.fault != nil {
 		var on bool
 		if p, on = x.bear(p); !on {

@@ -142,6 +142,5 @@ func (x *idleExchange) pieces() int64 { return x.answering.n.Load() + x.body.byt
 
 func (x *idleExchange) stand() {
 	x.stop(errStill)
-	x.body.end(x.w)
-	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now())
+	x.body.cut(x.w)
 }
