@@ -3,6 +3,8 @@ package proxy_test
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -80,7 +82,7 @@ func planeFront(t *testing.T, name string, fullOnly bool) *conformFront {
 		})
 	}
 	table := w.Table()
-	table.Generation, table.Plane.FullOnly = 1, fullOnly
+	table.Generation, table.Plane = 1, delivery.DataPlane{FullOnly: fullOnly} // and nobody is believed
 	if err := w.Driver.Apply(t.Context(), table); err != nil {
 		t.Fatal(err)
 	}
@@ -96,6 +98,9 @@ func planeFront(t *testing.T, name string, fullOnly bool) *conformFront {
 func stdFront(t *testing.T) *conformFront {
 	t.Helper()
 	f, lanes := newConformFront(t, "net/http")
+	before := log.Writer()
+	log.SetOutput(io.Discard) // there its client tells of answers that nobody asked for
+	t.Cleanup(func() { log.SetOutput(before) })
 	silent := slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
 	for _, l := range lanes {
 		to, err := url.Parse("http://" + l.ln.Addr().String())

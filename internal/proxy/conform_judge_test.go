@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -53,6 +54,7 @@ type conformRecord struct {
 	got     []*seen
 	stray   []string
 	cuts    bool
+	folded  bool
 	end     *seen // the terminator, when the connection was open
 }
 
@@ -131,6 +133,9 @@ func (r *conformRecord) outcome(peer bool) string {
 			got = append(got, q.String())
 		}
 	}
+	if r.folded {
+		parts, got = fold(parts), fold(got)
+	}
 	for _, s := range r.stray {
 		got = append(got, "STRAY "+s)
 	}
@@ -138,6 +143,14 @@ func (r *conformRecord) outcome(peer bool) string {
 		got = []string{"nothing"}
 	}
 	return printable(strings.Join(parts, ", ") + "; " + end + " | " + strings.Join(got, ", "))
+}
+
+// fold replaces a list of equal words by one with their number.
+func fold(list []string) []string {
+	if alike := slices.Compact(slices.Clone(list)); len(alike) == 1 && len(list) > 1 {
+		return []string{fmt.Sprintf("%d times %s", len(list), alike[0])}
+	}
+	return list
 }
 
 // printable writes what a terminal and a table cannot hold as \xNN.
@@ -263,7 +276,7 @@ func (l *lane) converse(ctx context.Context, c *conformCase, p patience) (*confo
 				return
 			}
 			if i == len(c.sends) {
-				if <-by.heard; by.lost {
+				if <-by.heard; by.lost.Load() {
 					return
 				}
 			}
@@ -306,7 +319,7 @@ type caller struct {
 	patience patience
 	heard    chan struct{} // closed when the terminator may be sent
 	gone     bool          // the caller has ended the connection
-	lost     bool          // what came is no HTTP, or broke off; not to be read before heard is closed
+	lost     atomic.Bool   // what came is no HTTP, or broke off
 }
 
 // leave ends the connection in the middle of what was going on.
@@ -396,6 +409,10 @@ func (c *caller) awaitParting() {
 	}
 }
 
+// same folds answers that are all alike, and their requests, into one with
+// their number.
+func (c *caller) same() { c.r.folded = true }
+
 // listen reads answers until the front closes.
 func (c *caller) listen(methods []string) {
 	tcp, br, r := c.TCPConn, c.br, c.r
@@ -437,7 +454,7 @@ func (c *caller) listen(methods []string) {
 		a := readAnswer(br, method)
 		r.answers = append(r.answers, a)
 		if a.junk || a.cut {
-			c.lost = true
+			c.lost.Store(true)
 			return
 		}
 		if a.StatusCode >= 200 {

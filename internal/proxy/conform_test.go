@@ -32,6 +32,8 @@ func TestConform(t *testing.T) {
 		{"lines", lineCases()},
 		{"fields", fieldCases()},
 		{"targets", targetCases()},
+		{"heads", headCases()},
+		{"flow", flowCases()},
 		{"answers", answerCases()},
 		{"uploads", uploadCases()},
 		{"upgrades", upgradeCases()},

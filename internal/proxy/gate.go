@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/slipway-cd/slipway/internal/proxy/wire"
 )
@@ -28,9 +29,9 @@ type gate struct {
 	left   int64 // bytes of the body, in gateBody
 	chunks wire.Chunks
 	req    wire.Request
-	begun  bool        // there was a head
-	h2     bool        // a connection that begins with its preface speaks HTTP/2
-	why    *wire.Error // the connection's last head was refused for this
+	begun  bool                       // there was a head
+	h2     bool                       // a connection that begins with its preface speaks HTTP/2
+	why    atomic.Pointer[wire.Error] // the connection's last head was refused for this; net/http reads ahead of the request it carries
 }
 
 type gateState int
@@ -68,7 +69,7 @@ func (g *gate) NetConn() net.Conn { return g.Conn }
 // said is lost.
 func (g *gate) open() bool {
 	g.state, g.at = gateOpen, len(g.in)
-	return g.why == nil
+	return g.why.Load() == nil
 }
 
 // openGate opens the gate of a hijacked connection.
@@ -99,8 +100,12 @@ func (g *gate) Read(p []byte) (int, error) {
 			continue
 		}
 		if g.at == 0 && g.state != gateRefused {
-			if n := g.pass(g.in); g.why == nil {
+			begins := g.state == gateHead
+			if n := g.pass(g.in); g.why.Load() == nil {
 				g.at = n
+			}
+			if begins && g.at > 0 && g.why.Load() == nil && g.state != gateOpen { // net/http takes no empty line before a request
+				g.in, g.at = g.in[g.req.Lead:], g.at-g.req.Lead
 			}
 			if g.state == gateRefused {
 				g.in = g.in[:g.at]
@@ -135,6 +140,10 @@ func (g *gate) direct(p []byte) (n int, done bool, err error) {
 	if n == 0 {
 		return 0, true, err
 	} // else an error comes again: TLS tells of its end together with the last bytes
+	if g.state == gateHead && n > 0 && p[0] == '\r' {
+		g.in = bytes.Clone(p[:n])
+		return 0, false, nil
+	}
 	ok := g.pass(p[:n])
 	if ok < n && g.state != gateRefused {
 		g.in = bytes.Clone(p[ok:n])
@@ -254,7 +263,8 @@ func (g *gate) refuse(err error) {
 	if !ok {
 		why = &wire.Error{Status: http.StatusBadRequest, Reason: err.Error()}
 	}
-	g.why, g.state = why, gateRefused
+	g.state = gateRefused
+	g.why.Store(why)
 	g.in = []byte("GET " + refusedTarget + " HTTP/1.1\r\nHost: " + refusedHost + "\r\nConnection: close\r\n\r\n")
 	g.at = len(g.in)
 }

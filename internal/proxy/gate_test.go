@@ -81,7 +81,7 @@ func TestGateRefusesInTurn(t *testing.T) {
 			if err != nil || string(b) != good+stands {
 				t.Errorf("%s, %s: passed as %.300q, %v", name, what, b, err)
 			}
-			if inner, ok := g.(*gate); !ok || inner.why == nil || inner.why.Status < 400 || inner.why.Status == http.StatusBadGateway {
+			if inner, ok := g.(*gate); !ok || inner.why.Load() == nil || inner.why.Load().Status < 400 || inner.why.Load().Status == http.StatusBadGateway {
 				t.Errorf("%s, %s: no reason is kept", name, what)
 			}
 		}

@@ -89,12 +89,13 @@ func (h *host) passed(w http.ResponseWriter, r *http.Request) *problem {
 	if h.tls != nil {
 		r.TLS = secured(g)
 	}
-	if g.why == nil || r.RequestURI != refusedTarget || r.Host != refusedHost {
+	why := g.why.Load()
+	if why == nil || r.RequestURI != refusedTarget || r.Host != refusedHost {
 		return nil
 	}
 	w.Header().Set("Connection", "close")
 	h.front.engine.refusals.add(h.front.last.Load().Name, "bad_request")
-	return badHead(g.why)
+	return badHead(why)
 }
 
 // greet brings a connection to net/http by TLS: behind a gate unless it speaks

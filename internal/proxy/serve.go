@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/proxy/fault"
+	"github.com/slipway-cd/slipway/internal/proxy/wire"
 )
 
 // exchange is a passage on the full path: net/http on the caller's side.
@@ -201,9 +202,10 @@ func (a *attempt) done() error {
 }
 
 // interim passes on 103 and its like. The server itself answers 100 when the
-// body is first read, and 101 ends the exchange.
+// body is first read, and 101 ends the exchange. HTTP/1.0 knows none of them
+// (RFC 9110, 15.2).
 func (a *attempt) interim(code int, header textproto.MIMEHeader) error {
-	if code <= http.StatusSwitchingProtocols {
+	if code <= http.StatusSwitchingProtocols || !a.x.r.ProtoAtLeast(1, 1) {
 		return nil
 	}
 	a.mu.Lock()
@@ -315,8 +317,28 @@ func streams(res *http.Response) bool {
 	return res.ContentLength == -1 || strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream")
 }
 
+// misframed returns which rule of framing the caller's body broke, if that is
+// what the exchange came to nothing for. net/http hides it behind an error of its
+// own when it is one of the trailers'.
+func (x *exchange) misframed(why failure) *wire.Error {
+	if why.how != cancelled || x.body.callerBroke() == nil {
+		return nil
+	}
+	if g, _ := x.r.Context().Value(gateKey{}).(*gate); g != nil {
+		broken, _ := errors.AsType[*wire.Error](g.err)
+		return broken
+	}
+	return nil
+}
+
 // refuse answers for a request that no instance answered.
 func (x *exchange) refuse(why failure) {
+	if broken := x.misframed(why); broken != nil {
+		x.w.Header().Set("Connection", "close") // where the next request begins nobody can say
+		x.end(why, broken.Status, 0)
+		badHead(broken).write(x.w)
+		return
+	}
 	if why.how == cancelled {
 		x.end(why, 0, 0)
 		panic(http.ErrAbortHandler)
