@@ -213,14 +213,23 @@ func (a *attempt) interim(code int, header textproto.MIMEHeader) error {
 	if a.over {
 		return nil
 	}
+	removeHopByHop(http.Header(header))
 	h := a.x.w.Header()
+	ours := http.Header{} // what the final answer has by these names
 	for name, values := range header {
+		if mine, there := h[name]; there {
+			ours[name] = mine
+		}
 		h[name] = append([]string(nil), values...)
 	}
 	a.x.w.WriteHeader(code)
+	if err := a.x.r.Context().Err(); err != nil {
+		return err // a stream that was reset: net/http may still read the header, which nobody may touch
+	}
 	for name := range header {
 		delete(h, name)
 	}
+	maps.Copy(h, ours)
 	return nil
 }
 
