@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/proxy/door"
-	"github.com/slipway-cd/slipway/internal/proxy/upstream"
 	"github.com/slipway-cd/slipway/internal/proxy/wire"
 )
 
@@ -50,8 +49,7 @@ type rawConn struct {
 	patience atomic.Int64                            // nanoseconds that may pass while busy
 	queues   atomic.Pointer[context.CancelCauseFunc] // ends the wait for a slot
 
-	mu    sync.Mutex
-	waits *upstream.Conn // guarded by mu: for whose answer the caller waits
+	asking
 
 	fresh   bool     // no request came yet
 	expects rawPhase // phase, for the connection's own goroutine
@@ -60,8 +58,6 @@ type rawConn struct {
 	at      int      // bytes of in that are used up
 	out     []byte
 	req     rawAsked
-	up      upstream.Request
-	passes  func(*wire.Response) error // c.interim, made once
 	x       passage
 	held    *endpoint // claimed by the request that is being carried
 	next    rawNext
@@ -121,19 +117,7 @@ func (c *rawConn) abandon() {
 	if stop := c.queues.Load(); stop != nil {
 		(*stop)(errCaller)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.waits != nil {
-		c.waits.Cancel(errCaller)
-	}
-}
-
-// waitsFor notes the connection that abandon may break off. It is told nil before
-// the connection is given back, for then it may be somebody else's.
-func (c *rawConn) waitsFor(conn *upstream.Conn) {
-	c.mu.Lock()
-	c.waits = conn
-	c.mu.Unlock()
+	c.breakOff(errCaller)
 }
 
 // gone says whether the caller has closed its side.
@@ -153,7 +137,7 @@ func (c *rawConn) gone() bool {
 
 func newRawConn(f *front, g *door.Guest) *rawConn {
 	c := &rawConn{f: f, e: f.engine, guest: g, tcp: g.TCPConn, fresh: true}
-	c.passes = c.interim
+	c.asking.from, c.interim = c, c.passInterim
 	if at, ok := g.RemoteAddr().(*net.TCPAddr); ok {
 		c.peer = at.AddrPort().Addr().Unmap()
 	}

@@ -58,7 +58,7 @@ func (a *rawAsked) Value(name string, i int) (string, bool) {
 	}
 	for f := range a.Fields {
 		field := &a.Fields[f]
-		if len(field.Name) != len(name) || !sameName(field.Name, name) {
+		if len(field.Name) != len(name) || !sameName(text(field.Name), name) {
 			continue
 		}
 		if i == 0 {
@@ -70,8 +70,9 @@ func (a *rawAsked) Value(name string, i int) (string, bool) {
 }
 
 // sameName compares two tokens of the same length in any case.
-func sameName(a []byte, b string) bool {
-	for i, c := range a {
+func sameName(a, b string) bool {
+	for i := range len(a) {
+		c := a[i]
 		if lower := c | 0x20; c != b[i] && (lower != b[i]|0x20 || lower < 'a' || lower > 'z') {
 			return false
 		}

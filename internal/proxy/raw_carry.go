@@ -3,13 +3,11 @@ package proxy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"net/http"
 	"strconv"
 	"time"
 
-	"github.com/slipway-cd/slipway/internal/proxy/upstream"
 	"github.com/slipway-cd/slipway/internal/proxy/wire"
 )
 
@@ -46,10 +44,10 @@ func (c *rawConn) carry(ctx context.Context, body []byte) rawDone {
 	if p == nil {
 		return c.refuse(x.none(), len(body))
 	}
-	deadline := x.arrived.Add(x.route.timeout) // waits included
+	c.body, c.deadline = body, x.arrived.Add(x.route.timeout) // waits included
 	for {
 		c.held = p
-		conn, res, err := c.try(ctx, p, body, deadline)
+		conn, res, err := c.ask(ctx, x, p)
 		if err == nil {
 			return c.answer(p, conn, res, len(body))
 		}
@@ -66,49 +64,6 @@ func (c *rawConn) carry(ctx context.Context, body []byte) rawDone {
 	}
 }
 
-// try sends the request to one instance and returns the head of its answer. A
-// kept connection that turns out to have been closed is not the instance's fault,
-// and another one is tried at once if the request may be repeated.
-func (c *rawConn) try(ctx context.Context, p *endpoint, body []byte, deadline time.Time) (*upstream.Conn, *wire.Response, error) {
-	limit := deadline
-	if perTry := c.x.route.perTry; perTry > 0 {
-		if mine := c.x.since.Add(perTry); mine.Before(deadline) {
-			limit = mine
-		}
-	}
-	repeatable := idempotent(c.req.Method())
-	get := p.upstream.Get
-	if !repeatable {
-		get = p.upstream.GetChecked
-	}
-	for {
-		conn, err := get(ctx)
-		if err != nil {
-			return nil, nil, err
-		}
-		head := append(c.appendHead(conn.Scratch()), body...)
-		c.waitsFor(conn)
-		c.up = upstream.Request{Head: head, Method: c.req.Method(), Deadline: limit, Interim: c.passes}
-		res, err := conn.Do(ctx, &c.up)
-		c.waitsFor(nil)
-		if limit != deadline && errors.Is(err, upstream.ErrDeadline) {
-			return conn, nil, fmt.Errorf("%w within %s", errPerTry, c.x.route.perTry)
-		}
-		if err == nil || !repeatable || !stale(err) {
-			return conn, res, err
-		}
-		conn.Discard()
-		get = p.upstream.GetFresh
-	}
-}
-
-// stale says whether a connection broke that the instance has most likely closed
-// while it was idle.
-func stale(err error) bool {
-	broke, ok := errors.AsType[*upstream.ConnError](err)
-	return ok && broke.Stale()
-}
-
 // appendHead writes the head that the instance gets.
 func (c *rawConn) appendHead(b []byte) []byte {
 	x := &c.x
@@ -118,22 +73,14 @@ func (c *rawConn) appendHead(b []byte) []byte {
 	b = append(b, " HTTP/1.1\r\n"...)
 	for i := range c.req.Fields {
 		f := &c.req.Fields[i]
-		if f.Kind.Framing() || c.ours(f) {
+		if f.Kind.Framing() || x.ours(f.Kind, text(f.Name)) {
 			continue
 		}
 		b = appendField(b, f.Name, f.Value)
 	}
-	b = x.way().Append(b, &c.req)
-	cohort := x.onward()
-	b = append(append(append(b, keyHeader+": "...), x.who.key...), "\r\n"...)
-	if cohort != "" {
-		b = append(append(append(b, cohortHeader+": "...), cohort...), "\r\n"...)
-	}
-	b = append(x.trace.AppendParent(append(b, "Traceparent: "...)), "\r\n"...)
-	b = append(x.appendBaggage(append(b, "Baggage: "...), cohort), "\r\n"...)
+	b = x.appendOurs(b)
 	if c.req.Has(wire.KindContentLength) {
-		b = append(b, "Content-Length: "...)
-		b = append(strconv.AppendInt(b, c.req.Length, 10), "\r\n"...)
+		b = appendLength(b, c.req.Length)
 	}
 	return append(b, "\r\n"...)
 }
@@ -145,8 +92,8 @@ func appendField(b, name, value []byte) []byte {
 	return append(b, "\r\n"...)
 }
 
-// interim passes 103 and its like on.
-func (c *rawConn) interim(res *wire.Response) error {
+// passInterim passes 103 and its like on.
+func (c *rawConn) passInterim(res *wire.Response) error {
 	if res.Status <= http.StatusSwitchingProtocols {
 		return nil
 	}

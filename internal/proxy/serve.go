@@ -27,12 +27,14 @@ type exchange struct {
 	body      *body
 	out       *http.Request
 	head      http.Header             // of the instance's answer
-	stop      context.CancelCauseFunc // of the exchange with the instance
+	stop      context.CancelCauseFunc // of the exchange with the instance, unless it is direct
 	watch     watch
 	answering answering
 	limit     time.Duration // for the head of the answer, from the last piece of the request on
 	grpc      bool
 	counts    int // as this HTTP status, though the answer has another one; 0 is none
+	direct    asking
+	deadline  time.Time // for the head of a direct answer
 }
 
 // longAnswer is from how many bytes on an answer may take its time.
@@ -41,7 +43,16 @@ const longAnswer = 1 << 20
 var errCut = errors.New("the data plane ends, and streams with it")
 
 // cut breaks off an answer that streams.
-func (x *exchange) cut() { x.stop(errCut) }
+func (x *exchange) cut() { x.breakOff(errCut) }
+
+// breakOff ends the exchange with the instance.
+func (x *exchange) breakOff(cause error) {
+	if x.stop == nil {
+		x.direct.breakOff(cause)
+		return
+	}
+	x.stop(cause)
+}
 
 // ServeHTTP carries one request.
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -94,18 +105,24 @@ func (x *exchange) carry(p *endpoint) {
 		x.refuse(x.none())
 		return
 	}
+	x.limit = x.patience()
+	x.grpc = x.r.ProtoMajor == 2 && isGRPC(x.r.Header)
+	if x.grpc {
+		x.limit = grpcPatience(x.r.Header, x.route.spec.Timeout, x.route.idle)
+	}
+	x.deadline = time.Now().Add(x.limit)
+	if x.isDirect() {
+		if p = x.carryDirect(p); p == nil {
+			return
+		}
+	}
 	x.out = outgoing(x.r, x.way(), x.who.key, x.onward())
 	x.tell(x.out.Header, x.onward())
 	x.mirror()
 	ctx, cancel := context.WithCancelCause(x.r.Context())
 	defer cancel(nil)
 	x.stop = cancel
-	x.limit = x.patience()
-	x.grpc = x.r.ProtoMajor == 2 && isGRPC(x.r.Header)
-	if x.grpc {
-		x.limit = grpcPatience(x.r.Header, x.route.spec.Timeout, x.route.idle)
-	}
-	timer := time.AfterFunc(x.limit, func() {
+	timer := time.AfterFunc(time.Until(x.deadline), func() {
 		cancel(errNoAnswer)
 		x.body.end(x.w)
 	})

@@ -125,8 +125,7 @@ func appendRequest(b []byte, r *http.Request) []byte {
 	}
 	switch {
 	case r.ContentLength > 0 || r.ContentLength == 0 && (r.Header["Content-Length"] != nil || asksForLength(r.Method)):
-		b = append(b, "Content-Length: "...)
-		b = append(strconv.AppendInt(b, r.ContentLength, 10), "\r\n"...)
+		b = appendLength(b, r.ContentLength)
 	case r.ContentLength < 0:
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
 		if len(r.Trailer) > 0 {

@@ -128,11 +128,16 @@ func (p *answering) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
 // passOn passes an answer's body on, as long as anything moves in either direction.
 func (x *exchange) passOn(ctx context.Context, from io.Reader, flush func() error) (int64, error) {
+	x.watches()
+	defer x.watch.stop()
+	return x.e.buffers.stream(ctx, &x.answering, from, flush)
+}
+
+// watches begins the watch over an answer, which is to be written to x.answering.
+func (x *exchange) watches() {
 	x.answering.ResponseWriter = x.w
 	x.watch.of = (*idleExchange)(x)
 	x.watch.start(x.route.idle)
-	defer x.watch.stop()
-	return x.e.buffers.stream(ctx, &x.answering, from, flush)
 }
 
 // idleExchange is an exchange as its watch sees it.
@@ -141,6 +146,6 @@ type idleExchange exchange
 func (x *idleExchange) pieces() int64 { return x.answering.n.Load() + x.body.bytes() }
 
 func (x *idleExchange) stand() {
-	x.stop(errStill)
+	(*exchange)(x).breakOff(errStill)
 	x.body.cut(x.w)
 }
