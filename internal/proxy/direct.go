@@ -181,7 +181,10 @@ const atOnce = 2 << 10
 func (x *exchange) passBody(body *upstream.Body, streams bool) (int64, error) {
 	ready := body.Buffered()
 	if body.Done() && len(ready) <= atOnce {
-		n, err := x.w.Write(ready)
+		n, err := len(ready), error(nil)
+		if n > 0 { // else there may be a status that allows no body
+			n, err = x.w.Write(ready)
+		}
 		if err == nil && len(body.Trailer()) > 0 { // else a length is set, behind which there is no trailer
 			err = http.NewResponseController(x.w).Flush()
 		}
@@ -189,10 +192,12 @@ func (x *exchange) passBody(body *upstream.Body, streams bool) (int64, error) {
 	}
 	x.watches()
 	defer x.watch.stop()
-	n, err := x.answering.Write(ready)
-	total := int64(n)
-	if err != nil {
-		return total, callersEnd(err)
+	total := int64(0)
+	if len(ready) > 0 {
+		n, err := x.answering.Write(ready)
+		if total = int64(n); err != nil {
+			return total, callersEnd(err)
+		}
 	}
 	if streams {
 		more, err := x.passPieces(body)

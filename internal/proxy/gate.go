@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
+	"time"
 
+	"github.com/slipway-cd/slipway/internal/proxy/door"
 	"github.com/slipway-cd/slipway/internal/proxy/wire"
 )
 
@@ -21,6 +23,7 @@ import (
 // comes in its turn, behind the answers to what came before.
 type gate struct {
 	net.Conn
+	reads  reads
 	head   int // bytes a head may have
 	in     []byte
 	at     int   // in[:at] may pass
@@ -51,15 +54,30 @@ type plainGate struct {
 }
 
 // gated returns c behind a gate. Without TLS, which has chosen a protocol, it
-// may turn out to speak HTTP/2.
-func gated(c net.Conn, head int) net.Conn {
+// may turn out to speak HTTP/2, and net/http's waits are parked for a sweep of set.
+func gated(c net.Conn, head int, set *gateSet) net.Conn {
 	_, secure := c.(*tls.Conn)
 	g := &gate{Conn: c, head: head, h2: !secure}
-	if to, ok := c.(io.ReaderFrom); ok {
-		return &plainGate{g, to}
+	g.reads.init(c)
+	to, ok := c.(io.ReaderFrom)
+	if !ok {
+		return g
 	}
-	return g
+	if guest, plain := c.(*door.Guest); plain {
+		g.reads.tcp, g.reads.set = guest.TCPConn, set
+		set.add(&g.reads)
+	}
+	return &plainGate{g, to}
 }
+
+// SetReadDeadline is net.Conn's.
+func (g *gate) SetReadDeadline(t time.Time) error { return g.reads.SetReadDeadline(t) }
+
+// SetDeadline is net.Conn's.
+func (g *gate) SetDeadline(t time.Time) error { return g.reads.SetDeadline(t) }
+
+// Close is net.Conn's.
+func (g *gate) Close() error { return g.reads.Close() }
 
 // NetConn returns the connection behind the gate.
 func (g *gate) NetConn() net.Conn { return g.Conn }
@@ -92,6 +110,11 @@ const (
 
 // Read gives what may pass. What is whole passes without being copied.
 func (g *gate) Read(p []byte) (int, error) {
+	if len(p) == 1 && g.between() {
+		if err := g.reads.await(); err != nil {
+			return 0, err
+		}
+	}
 	for {
 		if len(g.in) == 0 {
 			if n, done, err := g.direct(p); done {
@@ -127,6 +150,13 @@ func (g *gate) Read(p []byte) (int, error) {
 	}
 }
 
+// between says that everything up to the end of a message has passed, and nothing
+// after it has come. Whoever reads a single byte then only waits for something to
+// happen: for a head or a body net/http has more room.
+func (g *gate) between() bool {
+	return g.reads.set != nil && g.state == gateHead && len(g.in) == 0 && g.err == nil
+}
+
 // direct reads into p and keeps back what may not pass yet. It is not done when
 // that was all.
 func (g *gate) direct(p []byte) (n int, done bool, err error) {
@@ -136,7 +166,7 @@ func (g *gate) direct(p []byte) (n int, done bool, err error) {
 	if g.state == gateRefused {
 		return 0, true, io.EOF
 	}
-	n, err = g.Conn.Read(p)
+	n, err = g.reads.Read(p)
 	if n == 0 {
 		return 0, true, err
 	} // else an error comes again: TLS tells of its end together with the last bytes
@@ -158,7 +188,7 @@ func (g *gate) direct(p []byte) (n int, done bool, err error) {
 func (g *gate) fill() error {
 	var more [2 << 10]byte
 	for {
-		n, err := g.Conn.Read(more[:])
+		n, err := g.reads.Read(more[:])
 		g.in = append(g.in, more[:n]...)
 		switch {
 		case n > 0: // an error comes again

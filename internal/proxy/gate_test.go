@@ -34,7 +34,7 @@ func TestGateChangesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sent := strings.Join(rapid.SliceOfN(rapid.SampledFrom(messages), 0, 6).Draw(t, "messages"), "")
 		size := rapid.IntRange(1, 600).Draw(t, "piece")
-		g := gated(given{Reader: pieces(sent, size)}, 8<<10)
+		g := gated(given{Reader: pieces(sent, size)}, 8<<10, nil)
 		var got bytes.Buffer
 		p := make([]byte, rapid.IntRange(1, 5000).Draw(t, "taken"))
 		for {
@@ -75,7 +75,7 @@ func TestGateRefusesInTurn(t *testing.T) {
 			"at once":       func(s string) io.Reader { return strings.NewReader(s) },
 			"byte for byte": func(s string) io.Reader { return iotest.OneByteReader(strings.NewReader(s)) },
 		} {
-			g := gated(given{Reader: read(good + bad + "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n")}, 8<<10)
+			g := gated(given{Reader: read(good + bad + "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n")}, 8<<10, nil)
 			b, err := io.ReadAll(g)
 			stands := "GET " + refusedTarget + " HTTP/1.1\r\nHost: " + refusedHost + "\r\nConnection: close\r\n\r\n"
 			if err != nil || string(b) != good+stands {
@@ -90,7 +90,7 @@ func TestGateRefusesInTurn(t *testing.T) {
 
 // A chunked body that breaks a rule ends with an error, not with its last chunk.
 func TestGateBreaksABodyOff(t *testing.T) {
-	g := gated(given{Reader: strings.NewReader("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n+3\r\nyou\r\n0\r\n\r\n")}, 8<<10)
+	g := gated(given{Reader: strings.NewReader("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n+3\r\nyou\r\n0\r\n\r\n")}, 8<<10, nil)
 	b, err := io.ReadAll(g)
 	if err == nil || strings.Contains(string(b), "you") {
 		t.Errorf("passed as %q, %v; want an error behind hello", b, err)
@@ -122,17 +122,17 @@ func TestGateHasNoWayRound(t *testing.T) {
 		"an end at once":        lax,
 	} {
 		for what, read := range map[string]io.Reader{"at once": &once{sent}, "byte for byte": iotest.OneByteReader(strings.NewReader(sent))} {
-			b, err := io.ReadAll(gated(given{Reader: read}, 8<<10))
+			b, err := io.ReadAll(gated(given{Reader: read}, 8<<10, nil))
 			if err != nil || strings.Contains(string(b), "hidden") {
 				t.Errorf("%s, %s: passed as %q, %v", name, what, b, err)
 			}
 		}
 	}
-	b, err := io.ReadAll(gated(given{Reader: iotest.OneByteReader(strings.NewReader(preface + lax))}, 8<<10))
+	b, err := io.ReadAll(gated(given{Reader: iotest.OneByteReader(strings.NewReader(preface + lax))}, 8<<10, nil))
 	if err != nil || string(b) != preface+lax {
 		t.Errorf("HTTP/2 passed as %q, %v", b, err)
 	}
-	if g, ok := gated(&tls.Conn{}, 8<<10).(*gate); !ok || g.h2 {
+	if g, ok := gated(&tls.Conn{}, 8<<10, nil).(*gate); !ok || g.h2 {
 		t.Error("behind TLS, which has chosen HTTP/1.1, HTTP/2 passes too")
 	}
 }
@@ -142,7 +142,7 @@ func TestGateHasNoWayRound(t *testing.T) {
 func TestGateTakesHeadsByLines(t *testing.T) {
 	head := "GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n"
 	began := time.Now()
-	b, err := io.ReadAll(gated(given{Reader: iotest.OneByteReader(strings.NewReader(head))}, 2<<20))
+	b, err := io.ReadAll(gated(given{Reader: iotest.OneByteReader(strings.NewReader(head))}, 2<<20, nil))
 	if err != nil || string(b) != head {
 		t.Errorf("%d bytes passed as %d, %v", len(head), len(b), err)
 	}

@@ -114,7 +114,7 @@ func (h *host) greet(ctx context.Context, c net.Conn) {
 	case proto != "" && proto != "http/1.1": // an authority that has seen what it asked for (RFC 8737)
 		_ = secure.Close()
 	default:
-		h.in.give(gated(secure, h.limits.HeadBytes))
+		h.in.give(gated(secure, h.limits.HeadBytes, &h.front.gates))
 	}
 }
 

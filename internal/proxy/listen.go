@@ -32,6 +32,7 @@ type front struct {
 	leaving atomic.Bool
 	door    *door.Door
 	raws    rawSet
+	gates   gateSet
 
 	mu     sync.Mutex
 	ln     net.Listener // guarded by mu; nil while not bound
@@ -136,7 +137,7 @@ func (f *front) hand(c net.Conn) {
 		return
 	}
 	if h.tls == nil {
-		h.in.give(gated(c, h.limits.HeadBytes))
+		h.in.give(gated(c, h.limits.HeadBytes, &f.gates))
 		return
 	}
 	f.engine.spawn(func(ctx context.Context) { h.greet(ctx, c) })

@@ -122,22 +122,13 @@ func (c *rawConn) abandon() {
 
 // gone says whether the caller has closed its side.
 func (c *rawConn) gone() bool {
-	gone := false
-	raw, err := c.tcp.SyscallConn()
-	if err != nil {
-		return true
-	}
-	err = raw.Control(func(fd uintptr) {
-		var one [1]byte
-		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		gone = n == 0 && err == nil || err != nil && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR)
-	})
-	return gone || err != nil
+	n, err := glance(c.tcp)
+	return n <= 0 && !errors.Is(err, syscall.EAGAIN)
 }
 
 func newRawConn(f *front, g *door.Guest) *rawConn {
 	c := &rawConn{f: f, e: f.engine, guest: g, tcp: g.TCPConn, fresh: true}
-	c.asking.from, c.interim = c, c.passInterim
+	c.from, c.interim = c, c.passInterim
 	if at, ok := g.RemoteAddr().(*net.TCPAddr); ok {
 		c.peer = at.AddrPort().Addr().Unmap()
 	}
