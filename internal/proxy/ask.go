@@ -16,7 +16,7 @@ import (
 // asking is the exchange of a request, whose body is whole, with instances that
 // speak HTTP/1.1. Both paths ask so. Others may break it off meanwhile.
 type asking struct {
-	from     interface{ appendHead(b []byte) []byte }
+	from     speaker
 	interim  func(*wire.Response) error // passes 103 and its like on
 	body     []byte
 	deadline time.Time // for the head of an answer, all attempts together
@@ -26,10 +26,18 @@ type asking struct {
 	waits *upstream.Conn // guarded by mu: for whose answer the caller waits
 }
 
+// speaker is who asks.
+type speaker interface {
+	appendHead(b []byte) []byte
+	// watched says whether somebody else breaks the exchange off when the caller
+	// leaves, and whether it has left.
+	watched() (by, left bool)
+}
+
 // ask sends the request to p and returns the head of its answer. A kept
 // connection that turns out to have been closed is not the instance's fault, and
 // another one is tried at once if the request may be repeated. The end of ctx ends
-// the dialling and, if ctx can end, the exchange.
+// the dialling and, if nobody else watches the caller, the exchange.
 func (a *asking) ask(ctx context.Context, x *passage, p *endpoint) (*upstream.Conn, *wire.Response, error) {
 	limit := a.deadline
 	if perTry := x.route.perTry; perTry > 0 {
@@ -50,8 +58,17 @@ func (a *asking) ask(ctx context.Context, x *passage, p *endpoint) (*upstream.Co
 		}
 		head := append(a.from.appendHead(conn.Scratch()), a.body...)
 		a.waitsFor(conn)
+		by, left := a.from.watched()
+		if left {
+			a.waitsFor(nil)
+			return conn, nil, &upstream.Cancelled{Cause: errCaller}
+		}
+		during := ctx
+		if by && ctx.Done() != nil {
+			during = context.WithoutCancel(ctx) // to watch it too costs more
+		}
 		a.up = upstream.Request{Head: head, Method: method, Deadline: limit, Interim: a.interim}
-		res, err := conn.Do(ctx, &a.up)
+		res, err := conn.Do(during, &a.up)
 		a.waitsFor(nil)
 		if limit != a.deadline && errors.Is(err, upstream.ErrDeadline) {
 			return conn, nil, fmt.Errorf("%w within %s", errPerTry, x.route.perTry)

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"maps"
 	"net/http"
 	"net/textproto"
 	"slices"
@@ -25,6 +24,10 @@ func (x *exchange) isDirect() bool {
 // does not is returned, and the other way goes on there.
 func (x *exchange) carryDirect(p *endpoint) *endpoint {
 	ctx := x.r.Context()
+	if x.gate, _ = ctx.Value(gateKey{}).(*gate); x.gate != nil {
+		x.gate.asking.Store(&x.direct)
+		defer x.gate.asking.Store(nil)
+	}
 	d := &x.direct
 	d.from, d.interim, d.body, d.deadline = x, x.passInterim, x.body.whole, x.deadline
 	for p.protocol == delivery.HTTP1 {
@@ -45,6 +48,14 @@ func (x *exchange) carryDirect(p *endpoint) *endpoint {
 		x.ticket.retried()
 	}
 	return p
+}
+
+// watched is speaker's: a gate learns of the end of its caller before net/http does.
+func (x *exchange) watched() (by, left bool) {
+	if x.gate == nil {
+		return false, false
+	}
+	return true, x.gate.over()
 }
 
 // whyDirect sorts an error of the exchange with an instance.
@@ -96,19 +107,9 @@ func appendURL(b []byte, r *http.Request) []byte {
 	return b
 }
 
-// passInterim passes 103 and its like on, as attempt.interim does.
+// passInterim passes an interim answer on.
 func (x *exchange) passInterim(res *wire.Response) error {
-	if res.Status <= http.StatusSwitchingProtocols {
-		return nil
-	}
-	head := headerOf(res.Fields)
-	h := x.w.Header()
-	maps.Copy(h, head)
-	x.w.WriteHeader(res.Status)
-	for name := range head {
-		delete(h, name)
-	}
-	return nil
+	return x.interim(res.Status, headerOf(res.Fields))
 }
 
 // answerDirect passes an instance's answer on.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +36,9 @@ type gate struct {
 	begun  bool                       // there was a head
 	h2     bool                       // a connection that begins with its preface speaks HTTP/2
 	why    atomic.Pointer[wire.Error] // the connection's last head was refused for this; net/http reads ahead of the request it carries
+
+	gone   atomic.Bool            // the connection gives nothing more
+	asking atomic.Pointer[asking] // to be broken off then
 }
 
 type gateState int
@@ -110,6 +114,20 @@ const (
 
 // Read gives what may pass. What is whole passes without being copied.
 func (g *gate) Read(p []byte) (int, error) {
+	n, err := g.read(p)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		g.gone.Store(true) // before the look at what is to be broken off; see asking.ask
+		if a := g.asking.Load(); a != nil {
+			a.breakOff(errCaller)
+		}
+	}
+	return n, err
+}
+
+// over says whether the caller has ended its side, or the connection is broken.
+func (g *gate) over() bool { return g.gone.Load() }
+
+func (g *gate) read(p []byte) (int, error) {
 	if len(p) == 1 && g.between() {
 		if err := g.reads.await(); err != nil {
 			return 0, err

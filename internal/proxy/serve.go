@@ -34,6 +34,7 @@ type exchange struct {
 	grpc      bool
 	counts    int // as this HTTP status, though the answer has another one; 0 is none
 	direct    asking
+	gate      *gate     // of a caller that speaks HTTP/1.1
 	deadline  time.Time // for the head of a direct answer
 }
 
@@ -218,20 +219,25 @@ func (a *attempt) done() error {
 	return nil
 }
 
-// interim passes on 103 and its like. The server itself answers 100 when the
-// body is first read, and 101 ends the exchange. HTTP/1.0 knows none of them
-// (RFC 9110, 15.2).
+// interim is the exchange's, as long as the attempt is not over.
 func (a *attempt) interim(code int, header textproto.MIMEHeader) error {
-	if code <= http.StatusSwitchingProtocols || !a.x.r.ProtoAtLeast(1, 1) {
-		return nil
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.over {
 		return nil
 	}
-	removeHopByHop(http.Header(header))
-	h := a.x.w.Header()
+	return a.x.interim(code, http.Header(header))
+}
+
+// interim passes on 103 and its like. The server itself answers 100 when the
+// body is first read, and 101 ends the exchange. HTTP/1.0 knows none of them
+// (RFC 9110, 15.2).
+func (x *exchange) interim(code int, header http.Header) error {
+	if code <= http.StatusSwitchingProtocols || !x.r.ProtoAtLeast(1, 1) {
+		return nil
+	}
+	removeHopByHop(header)
+	h := x.w.Header()
 	ours := http.Header{} // what the final answer has by these names
 	for name, values := range header {
 		if mine, there := h[name]; there {
@@ -239,8 +245,8 @@ func (a *attempt) interim(code int, header textproto.MIMEHeader) error {
 		}
 		h[name] = append([]string(nil), values...)
 	}
-	a.x.w.WriteHeader(code)
-	if err := a.x.r.Context().Err(); err != nil {
+	x.w.WriteHeader(code)
+	if err := x.r.Context().Err(); err != nil {
 		return err // a stream that was reset: net/http may still read the header, which nobody may touch
 	}
 	for name := range header {
