@@ -287,11 +287,12 @@ func TestUpgradesUnderLoadLoseNothing(t *testing.T) {
 	process(t, dir)
 	d := driver.New(filepath.Join(dir, "s"))
 	w := traffictest.NewWorld(t, d)
-	w.Plane.Limits.Streams = 2 * time.Second
+	w.Plane.Limits.Streams = 5 * time.Second // a download takes one, but the machine may be busy
 	one(w, shop(t))
 	clients := 24
 	if total > 3 {
-		clients = 64
+		clients, w.Plane.Limits.Streams = 64, 2*time.Second
+		w.MustApply()
 	}
 	c := gather(t, w.Addr, clients)
 	defer c.end()

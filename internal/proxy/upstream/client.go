@@ -67,7 +67,9 @@ func New(o Options) *Client {
 func (c *Client) now() time.Duration { return time.Since(c.born) }
 
 // checkAfter is how long a connection may be idle and still be used without a
-// look at it. A look is a system call; under load connections are younger.
+// look at it. A look is a system call; under load connections are younger. Behind
+// an answer without a body there always is one: a server that sends a body all
+// the same is the likeliest to say more than it should.
 const checkAfter = 20 * time.Millisecond
 
 // Get returns the youngest idle connection that looks sound, or dials. The
@@ -85,7 +87,7 @@ func (c *Client) get(ctx context.Context, unchecked time.Duration) (*Conn, error
 		if k == nil {
 			return c.GetFresh(ctx)
 		}
-		if now-k.since < unchecked || k.quiet() {
+		if now-k.since < unchecked && !k.bodyless || k.quiet() {
 			k.since, k.reused, k.held = now, true, true
 			return k, nil
 		}

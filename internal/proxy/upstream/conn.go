@@ -43,10 +43,11 @@ type Conn struct {
 	ready  func(uintptr) bool // k.onReady, made once
 	peek   func(uintptr)      // k.onPeek, made once
 
-	since  time.Duration // it has been idle, or was taken
-	reused bool
-	closed atomic.Bool
-	cause  atomic.Pointer[error] // why the exchange was broken off
+	since    time.Duration // it has been idle, or was taken
+	reused   bool
+	bodyless bool // its last answer had no body
+	closed   atomic.Bool
+	cause    atomic.Pointer[error] // why the exchange was broken off
 
 	read  *[readSize]byte
 	write *[writeSize]byte
@@ -327,6 +328,7 @@ func (k *Conn) Release() {
 		k.Discard()
 		return
 	}
+	k.bodyless = k.body.length == 0
 	k.free()
 	k.client.put(k)
 }

@@ -189,6 +189,39 @@ func TestStaleIdle(t *testing.T) {
 	}
 }
 
+// A body behind an answer that has none is nobody's: the connection is looked at
+// however young it is.
+func TestLateBodyOfABodylessAnswer(t *testing.T) {
+	done := make(chan struct{})
+	addr := serve(t, func(p *peer) {
+		p.head()
+		if p.nth > 0 {
+			p.say(good)
+			p.gone()
+			return
+		}
+		p.say("HTTP/1.1 204 No Content\r\n\r\n")
+		<-done
+		p.say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+	})
+	c := client(t, Options{Addr: addr})
+	k := get(t, c)
+	if status, _ := round(t, k, plain(patience)); status != 204 {
+		t.Fatalf("answer %d, want 204", status)
+	}
+	k.Release()
+	close(done)
+	until(t, "the body comes", func() bool { return !k.quiet() })
+	k, err := c.get(t.Context(), time.Hour)
+	if err != nil || k.Reused() {
+		t.Fatalf("the connection was used again, %v", err)
+	}
+	if status, body := round(t, k, plain(patience)); status != 200 || body != "hello" {
+		t.Errorf("answer %d %q, want that of the second connection", status, body)
+	}
+	k.Release()
+}
+
 // The server ends its direction between two exchanges, within the time in which
 // nobody looks: the end is not seen by the poller again, but within the first wait.
 func TestHalfClosed(t *testing.T) {
