@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -254,6 +255,9 @@ func poisonCases() []conformCase {
 				name: "spare/" + behind.name + " behind " + c.name, sends: []string{c.send}, methods: methods,
 				play: speaking(c.raw + behind.bytes), want: c.want,
 				ours: func(t *testing.T, r *conformRecord) {
+					if a := r.answers[0]; a.StatusCode == http.StatusNoContent && len(a.Header["Content-Length"]) > 0 {
+						t.Errorf("a 204 has a length: %q (RFC 9110, 8.6)", a.Header["Content-Length"])
+					}
 					if r.end == nil || r.end.conn == r.got[len(r.got)-1].conn {
 						t.Error("the next request went over the connection that had more to say")
 					}

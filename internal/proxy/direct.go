@@ -261,8 +261,8 @@ func (x *exchange) putHead(res *wire.Response) (announced []string) {
 		if f.Kind == wire.KindTrailer {
 			announced = appendAnnounced(announced, string(f.Value))
 		}
-		if f.Kind.HopByHop() {
-			continue
+		if f.Kind.HopByHop() || f.Kind == wire.KindContentLength && res.Status == http.StatusNoContent {
+			continue // a 204 must have no length (RFC 9110, 8.6), and net/http strips it from HTTP/1 only
 		}
 		at := all.Len()
 		all.Write(f.Value)

@@ -289,6 +289,9 @@ func (x *exchange) answer(ctx context.Context, p *endpoint, res *http.Response) 
 	h := x.w.Header()
 	announced := slices.Collect(maps.Keys(res.Trailer))
 	copyAnswer(h, res.Header)
+	if res.StatusCode == http.StatusNoContent {
+		delete(h, "Content-Length") // as in putHead
+	}
 	if len(announced) > 0 {
 		h.Set("Trailer", strings.Join(announced, ", "))
 	}
@@ -322,6 +325,9 @@ func (x *exchange) answer(ctx context.Context, p *endpoint, res *http.Response) 
 	}
 	p.answered()
 	for name, values := range res.Trailer {
+		if len(values) == 0 { // it did not come, and HTTP/2 would wait for it
+			continue
+		}
 		if !slices.Contains(announced, name) {
 			name = http.TrailerPrefix + name
 		}
