@@ -14,8 +14,8 @@ import (
 )
 
 // isDirect says whether the request can go to instances that speak HTTP/1.1
-// straight, as on the raw path: its body is whole, it is no call of gRPC, nothing is to be disturbed or
-// copied, and it stays a request.
+// straight, as on the raw path: its body is whole, it is no call of gRPC, nothing
+// is to be disturbed or copied, and it stays a request.
 func (x *exchange) isDirect() bool {
 	return x.body.replayable() && !x.grpc && x.fault == nil && x.route.spec.Mirror == nil && x.r.Header["Upgrade"] == nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"time"
 
@@ -91,6 +90,12 @@ func (x *exchange) sever() {
 	}
 }
 
+// lingering is a TCP connection.
+type lingering interface {
+	SetLinger(sec int) error
+	Close() error
+}
+
 // reset closes the caller's connection with RST, if it is of HTTP/1. A stream
 // of HTTP/2 is reset by a panic with http.ErrAbortHandler.
 func (x *exchange) reset() {
@@ -98,17 +103,9 @@ func (x *exchange) reset() {
 	if err != nil {
 		return
 	}
-	raw := conn
-	for {
-		inner, wrapped := raw.(interface{ NetConn() net.Conn })
-		if !wrapped {
-			break
-		}
-		raw = inner.NetConn()
-	}
-	if tcp, ok := raw.(interface{ SetLinger(sec int) error }); ok {
+	if tcp, ok := beneath[lingering](conn); ok {
 		_ = tcp.SetLinger(0) // what is not sent is dropped, and the peer learns it (RFC 9293, 3.10.4)
-		_ = raw.Close()      // TLS would say good-bye first
+		_ = tcp.Close()      // TLS would say good-bye first
 	}
 	_ = conn.Close()
 }

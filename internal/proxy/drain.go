@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 )
 
@@ -113,37 +112,10 @@ func (e *engine) everyEndpoint() []*endpoint {
 // stream is an answer or an upgraded connection that may last as long as it likes.
 type stream interface{ cut() }
 
-// streams are those of one endpoint.
-type streamSet struct {
-	mu  sync.Mutex
-	all map[stream]struct{} // guarded by mu
-}
-
-func (s *streamSet) add(one stream) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.all == nil {
-		s.all = map[stream]struct{}{}
-	}
-	s.all[one] = struct{}{}
-}
-
-func (s *streamSet) remove(one stream) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.all, one)
-}
-
 // cutStreams breaks off what streams from or to the endpoint now. Requests that
 // wait for the head of an answer are left alone.
 func (p *endpoint) cutStreams() {
-	p.streams.mu.Lock()
-	all := make([]stream, 0, len(p.streams.all))
-	for s := range p.streams.all {
-		all = append(all, s)
-	}
-	p.streams.mu.Unlock()
-	for _, s := range all {
+	for _, s := range p.streams.list() {
 		s.cut()
 	}
 }

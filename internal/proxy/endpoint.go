@@ -47,7 +47,7 @@ type endpoint struct {
 	fresh    atomic.Int64                // came, or came back, at this Unix nanosecond
 	queue    atomic.Pointer[limit.Queue] // of requests that wait for a slot here or at its fellows; nil while nothing is bounded
 	log      *slog.Logger
-	streams  streamSet
+	streams  set[stream]
 	drained  atomic.Pointer[traffic.Drained] // by a person, until undone
 
 	mu    sync.Mutex

@@ -59,7 +59,7 @@ type plainGate struct {
 
 // gated returns c behind a gate. Without TLS, which has chosen a protocol, it
 // may turn out to speak HTTP/2, and net/http's waits are parked for a sweep of set.
-func gated(c net.Conn, head int, set *gateSet) net.Conn {
+func gated(c net.Conn, head int, set *set[*reads]) net.Conn {
 	_, secure := c.(*tls.Conn)
 	g := &gate{Conn: c, head: head, h2: !secure}
 	g.reads.init(c)
@@ -330,16 +330,16 @@ func withGate(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
-// secured returns the state of TLS beneath a gate.
-func secured(c net.Conn) *tls.ConnectionState {
+// beneath returns the first connection of a kind on the way down from c: a gate,
+// TLS, a guest.
+func beneath[T any](c net.Conn) (found T, ok bool) {
 	for {
-		if t, ok := c.(*tls.Conn); ok {
-			s := t.ConnectionState()
-			return &s
+		if found, ok = c.(T); ok {
+			return found, true
 		}
 		inner, wrapped := c.(interface{ NetConn() net.Conn })
 		if !wrapped {
-			return nil
+			return found, false
 		}
 		c = inner.NetConn()
 	}

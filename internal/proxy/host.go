@@ -87,7 +87,9 @@ func (h *host) passed(w http.ResponseWriter, r *http.Request) *problem {
 		return nil
 	}
 	if h.tls != nil {
-		r.TLS = secured(g)
+		if secure, ok := beneath[*tls.Conn](g); ok {
+			r.TLS = new(secure.ConnectionState())
+		}
 	}
 	why := g.why.Load()
 	if why == nil || r.RequestURI != refusedTarget || r.Host != refusedHost {
@@ -148,8 +150,8 @@ func (h *host) shutdown(ctx context.Context) error {
 // connState tells a guest when it has a request. net/http calls it for HTTP/2
 // too, when the first stream opens and when the last one is done.
 func connState(c net.Conn, s http.ConnState) {
-	g := guestOf(c)
-	if g == nil {
+	g, ok := beneath[*door.Guest](c)
+	if !ok {
 		return
 	}
 	switch s {
@@ -160,20 +162,6 @@ func connState(c net.Conn, s http.ConnState) {
 	case http.StateIdle:
 		g.Leave()
 	case http.StateNew, http.StateHijacked, http.StateClosed:
-	}
-}
-
-// guestOf returns the guest beneath TLS and gate.
-func guestOf(c net.Conn) *door.Guest {
-	for {
-		if g, ok := c.(*door.Guest); ok {
-			return g
-		}
-		inner, wrapped := c.(interface{ NetConn() net.Conn })
-		if !wrapped {
-			return nil
-		}
-		c = inner.NetConn()
 	}
 }
 

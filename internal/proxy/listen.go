@@ -32,7 +32,7 @@ type front struct {
 	leaving atomic.Bool
 	door    *door.Door
 	raws    rawSet
-	gates   gateSet
+	gates   set[*reads] // whose waits may be parked
 
 	mu     sync.Mutex
 	ln     net.Listener // guarded by mu; nil while not bound

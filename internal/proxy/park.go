@@ -19,7 +19,7 @@ import (
 type reads struct {
 	conn net.Conn
 	tcp  *net.TCPConn // conn's own; nil if nobody can look into it from outside
-	set  *gateSet     // what the engine looks at; nil if nothing is parked
+	set  *set[*reads] // what the engine looks at; nil if nothing is parked
 
 	mu      sync.Mutex
 	woken   sync.Cond
@@ -159,36 +159,10 @@ func glance(tcp *net.TCPConn) (n int, err error) {
 	return n, err
 }
 
-// gateSet are the connections of a front whose waits may be parked.
-type gateSet struct {
-	mu  sync.Mutex
-	all map[*reads]struct{} // guarded by mu
-}
-
-func (s *gateSet) add(r *reads) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.all == nil {
-		s.all = map[*reads]struct{}{}
-	}
-	s.all[r] = struct{}{}
-}
-
-func (s *gateSet) remove(r *reads) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.all, r)
-}
-
-// sweep is called each second.
-func (s *gateSet) sweep() {
-	s.mu.Lock()
-	all := make([]*reads, 0, len(s.all))
-	for r := range s.all {
-		all = append(all, r)
-	}
-	s.mu.Unlock()
-	for _, r := range all {
+// sweepParked looks at each connection whose wait may be parked. It is called each
+// second.
+func sweepParked(all *set[*reads]) {
+	for _, r := range all.list() {
 		r.look()
 	}
 }

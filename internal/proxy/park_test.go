@@ -37,7 +37,7 @@ func twoEnds(t *testing.T) (ours *net.TCPConn, theirs net.Conn) {
 func parking(t *testing.T) (*reads, net.Conn) {
 	t.Helper()
 	ours, theirs := twoEnds(t)
-	r := &reads{tcp: ours, set: &gateSet{}}
+	r := &reads{tcp: ours, set: &set[*reads]{}}
 	r.init(ours)
 	r.set.add(r)
 	return r, theirs
@@ -93,7 +93,7 @@ func TestParkedWaitIsBrokenOff(t *testing.T) {
 			if _, err := theirs.Write([]byte{byte(i)}); err != nil { // wakes nobody
 				t.Fatal(err)
 			}
-			r.set.sweep() // nor does the first look
+			sweepParked(r.set) // nor does the first look
 			_ = r.SetReadDeadline(longAgo)
 		}
 		if err := happens(t, "the end of a wait", done); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -119,26 +119,26 @@ func TestParkedWaitEnds(t *testing.T) {
 	}{
 		"the caller leaves": {func(r *reads, theirs net.Conn) {
 			_ = theirs.Close()
-			r.set.sweep()
+			sweepParked(r.set)
 		}, io.EOF},
 		"a half of it does": {func(r *reads, theirs net.Conn) {
 			_ = theirs.(*net.TCPConn).CloseWrite()
-			r.set.sweep()
+			sweepParked(r.set)
 		}, io.EOF},
 		"it speaks": {func(r *reads, theirs net.Conn) {
 			_, _ = theirs.Write([]byte("x"))
-			r.set.sweep()
+			sweepParked(r.set)
 		}, nil},
 		"a deadline":   {func(r *reads, _ net.Conn) { _ = r.SetDeadline(time.Now().Add(50 * time.Millisecond)) }, os.ErrDeadlineExceeded},
 		"we close":     {func(r *reads, _ net.Conn) { _ = r.Close() }, net.ErrClosed},
-		"others close": {func(r *reads, _ net.Conn) { _ = r.tcp.Close(); r.set.sweep() }, net.ErrClosed},
+		"others close": {func(r *reads, _ net.Conn) { _ = r.tcp.Close(); sweepParked(r.set) }, net.ErrClosed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r, theirs := parking(t)
 			done := going(r.await)
 			awaitParked(t, r)
-			r.set.sweep()
+			sweepParked(r.set)
 			if !r.isParked() {
 				t.Fatal("a look at nothing ended the wait")
 			}

@@ -140,23 +140,12 @@ func (w *rawWriter) Write(p []byte) (int, error) {
 }
 
 // ReadFrom lets the kernel move a long body from socket to socket.
-func (w *rawWriter) ReadFrom(r io.Reader) (total int64, err error) {
+func (w *rawWriter) ReadFrom(r io.Reader) (int64, error) {
 	all, limited := r.(*io.LimitedReader)
 	if !limited {
 		return w.tcp.ReadFrom(r)
 	}
-	for all.N > 0 && err == nil {
-		piece := io.LimitedReader{R: all.R, N: min(all.N, bySplice)}
-		var n int64
-		n, err = w.tcp.ReadFrom(&piece)
-		total += n
-		all.N -= n
-		(*rawConn)(w).moves()
-		if n == 0 {
-			break
-		}
-	}
-	return total, err
+	return spliced(w.tcp, all, func(int64) { (*rawConn)(w).moves() })
 }
 
 // appendAnswer writes the head that the caller gets.
@@ -169,7 +158,7 @@ func (c *rawConn) appendAnswer(b []byte, res *wire.Response, ends, framed bool) 
 			continue
 		}
 		dated = dated || len(f.Name) == 4 && wire.Is(f.Name, "date")
-		b = appendField(b, f.Name, f.Value)
+		b = wire.AppendField(b, f.Name, f.Value)
 	}
 	if !dated {
 		b = appendDate(b)
@@ -184,12 +173,11 @@ func (c *rawConn) appendAnswer(b []byte, res *wire.Response, ends, framed bool) 
 	case framed:
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
 	case res.Length > 0 || res.Has(wire.KindContentLength) && res.Status >= 200 && res.Status != http.StatusNoContent:
-		length := res.Length
-		if length == 0 { // none, or that of the body there would be (RFC 9110, 8.6)
+		if res.Length == 0 { // none, or that of the body there would be (RFC 9110, 8.6)
 			b = append(append(append(b, "Content-Length: "...), res.First(wire.KindContentLength)...), "\r\n"...)
 			break
 		}
-		b = append(strconv.AppendInt(append(b, "Content-Length: "...), length, 10), "\r\n"...)
+		b = appendLength(b, res.Length)
 	}
 	if ends {
 		b = append(b, "Connection: close\r\n"...)

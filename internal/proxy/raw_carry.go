@@ -79,19 +79,12 @@ func (c *rawConn) appendHead(b []byte) []byte {
 		if f.Kind.Framing() || x.ours(f.Kind, text(f.Name)) {
 			continue
 		}
-		b = appendField(b, f.Name, f.Value)
+		b = wire.AppendField(b, f.Name, f.Value)
 	}
 	b = x.appendOurs(b)
 	if c.req.Has(wire.KindContentLength) {
 		b = appendLength(b, c.req.Length)
 	}
-	return append(b, "\r\n"...)
-}
-
-func appendField(b, name, value []byte) []byte {
-	b = append(b, name...)
-	b = append(b, ": "...)
-	b = append(b, value...)
 	return append(b, "\r\n"...)
 }
 
@@ -103,7 +96,7 @@ func (c *rawConn) passInterim(res *wire.Response) error {
 	b := appendStatus(c.out[:0], res)
 	for i := range res.Fields {
 		if f := &res.Fields[i]; !f.Kind.Framing() {
-			b = appendField(b, f.Name, f.Value)
+			b = wire.AppendField(b, f.Name, f.Value)
 		}
 	}
 	c.out = append(b, "\r\n"...)
@@ -143,9 +136,7 @@ func (c *rawConn) problem(p problem) rawDone {
 	if ends {
 		b = append(b, "Connection: close\r\n"...)
 	}
-	b = append(b, "Content-Length: "...)
-	b = strconv.AppendInt(b, int64(len(body)), 10)
-	b = append(b, "\r\n\r\n"...)
+	b = append(appendLength(b, int64(len(body))), "\r\n"...)
 	if c.req.Method() != http.MethodHead {
 		b = append(b, body...)
 	}

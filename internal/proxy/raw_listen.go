@@ -148,6 +148,6 @@ func (e *engine) sweepConns(now time.Time) {
 	e.mu.Unlock()
 	for _, f := range all {
 		f.raws.sweep(now, f.silence())
-		f.gates.sweep()
+		sweepParked(&f.gates)
 	}
 }

@@ -102,20 +102,25 @@ func (p *answering) Write(b []byte) (int, error) {
 const bySplice = 256 << 10
 
 // ReadFrom lets the kernel move what it can, piece by piece.
-func (p *answering) ReadFrom(r io.Reader) (total int64, err error) {
+func (p *answering) ReadFrom(r io.Reader) (int64, error) {
 	all, limited := r.(*io.LimitedReader)
 	to, splices := p.ResponseWriter.(io.ReaderFrom)
 	if !limited || !splices {
 		return io.Copy(struct{ io.Writer }{p}, r)
 	}
-	for all.N > 0 && err == nil {
-		part := io.LimitedReader{R: all.R, N: min(all.N, bySplice)}
+	return spliced(to, all, func(n int64) { p.n.Add(n) })
+}
+
+// spliced lets to take from what from leaves, and tells of each piece that moved.
+func spliced(to io.ReaderFrom, from *io.LimitedReader, moved func(int64)) (total int64, err error) {
+	for from.N > 0 && err == nil {
+		part := io.LimitedReader{R: from.R, N: min(from.N, bySplice)}
 		want := part.N
 		var n int64
 		n, err = to.ReadFrom(&part)
 		total += n
-		all.N -= n
-		p.n.Add(n)
+		from.N -= n
+		moved(n)
 		if n < want {
 			break
 		}
