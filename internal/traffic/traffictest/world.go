@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -229,17 +230,26 @@ func (w *World) AwaitBlocks(what string, done func(map[BlockKey]traffic.Block) b
 	}
 }
 
-// FreeAddr returns a loopback address nobody listens on. Somebody else may take
-// it first; an engine then binds it when it is free again.
+// FreeAddr returns a loopback address nobody listens on. Its port lies below those
+// that the kernel gives to outgoing connections, one of which could hold it for as
+// long as it likes. Somebody else may still take it first; an engine then binds it
+// when it is free again.
 func FreeAddr(t *testing.T) string {
 	t.Helper()
 	var lc net.ListenConfig
-	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		addr := "127.0.0.1:" + strconv.Itoa(10_000+rand.IntN(10_000))
+		ln, err := lc.Listen(t.Context(), "tcp", addr)
+		if err != nil {
+			continue
+		}
+		if err := ln.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return addr
 	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().String()
+	t.Fatal("no port from 10000 to 19999 is free")
+	return ""
 }
 
 // Await polls until ok or the test has waited long enough.
