@@ -17,6 +17,10 @@ type Arm struct {
 	Bad   uint64         // of them, those with a 5xx, no connection, a timeout or a broken answer
 	Open  uint64         // of them, those whose first request had not finished when the block was closed
 	Bins  map[int]uint32 // Bin of the time of each unit's first answer -> units
+
+	Again *Arm   // of them, those whose key had failed or been very slow before; no evidence against a release. nil is none
+	Drawn uint64 // of them, those whose key was made for them, and so was drawn once by Block.Weight
+	Lost  uint64 // requests that were carried to it and of which nothing was heard again
 }
 
 // Block is one second of both releases at once. Only concurrent counts are
@@ -24,6 +28,11 @@ type Arm struct {
 type Block struct {
 	Second         int64 // Unix second of arrival
 	Stable, Canary Arm
+
+	Weight   float64   // the canary's part of the draw that was in force, above 0 and below 1; 0 is not known
+	Pairs    Pairs     // of mirrored requests
+	Readings []Reading // of the policy's metrics; at most one of each
+	Fresh    bool      // an instance of the canary had been serving for less than delivery.JudgePolicy.Cold
 }
 
 // The margins and error rates that zero fields of a policy take.

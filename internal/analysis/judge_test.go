@@ -56,7 +56,7 @@ func TestDefaults(t *testing.T) {
 		Alpha: .01, Beta: .2, ErrorRatio: 1.2, ErrorAdd: .001, PromoteErrorRatio: 2, PromoteErrorAdd: .002,
 		LatencyRatio: .05, PromoteLatency: .25, LatencyAdd: time.Millisecond, PromoteLatencyAdd: 5 * time.Millisecond,
 	}
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Defaults = %+v, want %+v", got, want)
 	}
 }

@@ -131,6 +131,10 @@ type JudgePolicy struct {
 	LatencyAdd        time.Duration `json:"latency_add,omitempty"`         // always tolerated; a fast service may be a few per cent slower
 	PromoteLatencyAdd time.Duration `json:"promote_latency_add,omitempty"` //
 	Warmup            time.Duration `json:"warmup,omitempty"`              // data dropped after each weight change
+	Cold              time.Duration `json:"cold,omitempty"`                // how long a new instance may be slow because its caches are cold; 0 is 30 s
+	AtLeast           uint64        `json:"at_least,omitempty"`            // units of the canary in a step before it may pass
+	Metrics           []Metric      `json:"metrics,omitempty"`             // judged beside errors and latency
+	SLO               SLO           `json:"slo,omitzero"`                  // of the whole service
 }
 
 // Service returns the named service.

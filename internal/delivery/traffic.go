@@ -5,17 +5,18 @@ import "time"
 // Traffic is how requests to a service are carried, beyond the split between
 // its releases. The zero value is what most services want.
 type Traffic struct {
-	Match     []Condition   `json:"match,omitempty"`       // the public listener leads here only when all of them hold
-	Timeout   time.Duration `json:"timeout,omitempty"`     // from the last piece of the request to the head of the answer, retries and queues included; 0 means 60 s. Bodies may stream longer
-	PerTry    time.Duration `json:"per_try,omitempty"`     // of one attempt, likewise; 0 means Timeout
-	Retries   Retries       `json:"retries,omitzero"`      //
-	Sticky    Sticky        `json:"sticky,omitzero"`       //
-	Limits    TrafficLimits `json:"limits,omitzero"`       //
-	Rates     []Rate        `json:"rates,omitempty"`       // a request needs the leave of each
-	Ejection  Ejection      `json:"ejection,omitzero"`     //
-	SlowStart time.Duration `json:"slow_start,omitempty"`  // a fresh or recovered instance works up to its full part over this long; 0 is at once
-	Hold      Holding       `json:"hold,omitzero"`         //
-	Idle      time.Duration `json:"stream_idle,omitempty"` // a body, or an upgraded connection, on which nothing moves this long is cut; 0 means 10 min
+	Match      []Condition   `json:"match,omitempty"`       // the public listener leads here only when all of them hold
+	Timeout    time.Duration `json:"timeout,omitempty"`     // from the last piece of the request to the head of the answer, retries and queues included; 0 means 60 s. Bodies may stream longer
+	PerTry     time.Duration `json:"per_try,omitempty"`     // of one attempt, likewise; 0 means Timeout
+	Retries    Retries       `json:"retries,omitzero"`      //
+	Sticky     Sticky        `json:"sticky,omitzero"`       //
+	Limits     TrafficLimits `json:"limits,omitzero"`       //
+	Rates      []Rate        `json:"rates,omitempty"`       // a request needs the leave of each
+	Ejection   Ejection      `json:"ejection,omitzero"`     //
+	SlowStart  time.Duration `json:"slow_start,omitempty"`  // a fresh or recovered instance works up to its full part over this long; 0 is at once
+	Hold       Holding       `json:"hold,omitzero"`         //
+	ErrorField string        `json:"error_field,omitempty"` // of JSON answers: a 2xx in whose body it is there and neither null, false, 0, "" nor empty counts as failed: "errors", "status.error"
+	Idle       time.Duration `json:"stream_idle,omitempty"` // a body, or an upgraded connection, on which nothing moves this long is cut; 0 means 10 min
 }
 
 // ConditionOn names what of a request a condition looks at.

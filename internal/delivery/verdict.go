@@ -25,6 +25,9 @@ type Verdict struct {
 	LeftOut  int       `json:"left_out"` // blocks not judged (propagation, no pair)
 	Why      string    `json:"why_left_out,omitempty"`
 	At       time.Time `json:"at"`
+
+	Incident string `json:"incident,omitempty"` // the service as a whole is in trouble, whichever release answers; nothing moves on
+	Invalid  string `json:"invalid,omitempty"`  // why the two releases cannot be compared
 }
 
 // Check is one metric's part of a verdict. Stable and Canary are shares from 0
@@ -48,4 +51,10 @@ type Check struct {
 	PassAt    float64 `json:"pass_at"`
 	PValue    float64 `json:"p_value"` // always valid, 1/max(Against)
 	Sentence  string  `json:"sentence"`
+
+	Kind    MetricKind `json:"kind,omitempty"`
+	Role    Role       `json:"role,omitempty"`
+	Missing string     `json:"missing,omitempty"` // why it has no data, or which of it were left out
+	Culprit bool       `json:"culprit,omitempty"` // named at the level alpha, however many checks there are (e-Holm)
+	Approx  bool       `json:"approx,omitempty"`  // from sums that others made: evidence is tempered, not exact
 }

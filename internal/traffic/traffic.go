@@ -49,6 +49,7 @@ type Route struct {
 	Targets []Target           `json:"targets,omitempty"` // before the split; the first that matches
 	Mirror  *Mirror            `json:"mirror,omitempty"`
 	Paused  bool               `json:"paused,omitempty"` // requests are held, as Traffic.Hold allows, though pools have weight
+	Arms    []string           `json:"arms,omitempty"`   // names of routes that are rolled out and that this one's service calls: its requests are counted by their draw too
 
 	delivery.Traffic
 }
@@ -183,6 +184,7 @@ const (
 	CohortCaller = "(cohort)" // sent where its caller's cohort is
 	MirrorCaller = "(mirror)" // a copy, of which nobody sees the answer
 	TargetCaller = "(target "
+	ArmCaller    = "(arm "   // of requests to a caller of a service that is rolled out: counted once more, under the release that their key is drawn to there (Route.Arms)
 	FaultCaller  = "(fault " // disturbed on purpose, whoever called: as its caller saw it end, and on the release that was chosen for it
 )
 
@@ -221,6 +223,40 @@ type Block struct {
 	BytesIn    uint64             `json:"bytes_in"`          //
 	BytesOut   uint64             `json:"bytes_out"`         //
 	Dropped    uint64             `json:"dropped,omitempty"` // copies that were not sent, which are no requests; of MirrorCaller only
+
+	Share  delivery.Weight  `json:"share,omitempty"`  // of the release in the split Gen
+	Drawn  uint64           `json:"drawn,omitempty"`  // of the units, those whose key was made for them: each was drawn once, by Share
+	Again  *Again           `json:"again,omitempty"`  // of the units, those whose key had failed or been very slow before; nil is none
+	Places map[string]Place `json:"places,omitempty"` // by endpoint; while two releases have weight
+	Pairs  *Pairs           `json:"pairs,omitempty"`  // copies beside their originals; of MirrorCaller only
+	Fields uint64           `json:"fields,omitempty"` // of Units, those bad only by what their answer's body says (Traffic.ErrorField); in UnitsBad too
+}
+
+// Again is the part of a block's units whose sticky key had failed, or been
+// slower than stable's recent 99th percentile, on this route within the ten
+// minutes before. One caller in lasting trouble is one observation, not one each
+// second: evidence against a release leaves these units out.
+type Again struct {
+	Units uint64         `json:"units"`
+	Bad   uint64         `json:"bad"`
+	Open  uint64         `json:"open"`
+	Bins  map[int]uint32 `json:"bins"`
+}
+
+// Place is what one instance did in a block.
+type Place struct {
+	Requests uint64 `json:"requests"`
+	Failed   uint64 `json:"failed"` // as for UnitsBad
+}
+
+// Pairs counts requests that were answered twice, by the release they were
+// carried to and, as a copy, by the block's release.
+type Pairs struct {
+	Both     uint64 `json:"both"`     // answered
+	CopyBad  uint64 `json:"copy_bad"` // of them, those where only the copy failed
+	OrigBad  uint64 `json:"orig_bad"` // where only the original failed
+	CopySlow uint64 `json:"slow"`     // where the copy took more than 1.25 times as long, and 1 ms more
+	OrigSlow uint64 `json:"orig_slow"`
 }
 
 // Sample is one failed request, for people. It holds no body, no value of a

@@ -54,6 +54,14 @@ type Status struct {
 	Probe    string        `json:"probe,omitempty"`     // what the last failed health check answered
 	Tail     []string      `json:"tail,omitempty"`      // last lines of its log when it is in trouble
 	Next     time.Duration `json:"next,omitempty"`      // until the next start, in Backoff
+	Usage    Usage         `json:"usage,omitzero"`      // of the running process and those it began
+}
+
+// Usage is what an instance takes. Zero is not known.
+type Usage struct {
+	CPU    time.Duration `json:"cpu"`    // since Started
+	Memory uint64        `json:"memory"` // bytes that are resident
+	At     time.Time     `json:"at"`
 }
 
 // LogQuery selects log lines of instances. Zero fields select everything.
