@@ -45,10 +45,7 @@ func (l *Loop) look(ctx context.Context, w store.World) (*view, error) {
 		l.d.Log.WarnContext(ctx, "the data plane does not answer", slog.Any("error", err))
 	}
 	v.known = err == nil
-	pw, err := l.world(ctx, w)
-	if err != nil {
-		return nil, err
-	}
+	pw := worldOf(w)
 	if !v.known {
 		pw.Trouble = "the data plane does not answer; it keeps routing as before, and nothing can be changed"
 	}
@@ -58,35 +55,9 @@ func (l *Loop) look(ctx context.Context, w store.World) (*view, error) {
 	return v, nil
 }
 
-// world is what promotion decides on.
-func (l *Loop) world(ctx context.Context, w store.World) (promotion.World, error) {
-	out := promotion.World{Now: stamp(), Project: w.Project, Stables: w.Stables, Holds: w.Holds, Open: w.Rollouts}
-	seen := map[delivery.ChangeID]bool{}
-	var changes []delivery.ChangeID
-	note := func(id delivery.ChangeID) {
-		if id != 0 && !seen[id] {
-			seen[id] = true
-			changes = append(changes, id)
-		}
-	}
-	for _, s := range w.Stables {
-		note(s.Change)
-	}
-	for _, h := range w.Holds {
-		note(h.Change)
-	}
-	for _, id := range changes {
-		rs, err := l.d.Store.Rollouts(ctx, store.RolloutQuery{Change: id})
-		if err != nil {
-			return out, fmt.Errorf("control: rollouts of change %d: %w", id, err)
-		}
-		for _, r := range rs {
-			if r.State.Final() {
-				out.Ended = append(out.Ended, r)
-			}
-		}
-	}
-	return out, nil
+// worldOf is what promotion decides on.
+func worldOf(w store.World) promotion.World {
+	return promotion.World{Now: stamp(), Project: w.Project, Stables: w.Stables, Holds: w.Holds, Open: w.Rollouts, Ended: w.Ended}
 }
 
 // see gathers the facts about one rollout.

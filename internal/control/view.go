@@ -148,9 +148,9 @@ func (l *Loop) fresh(ctx context.Context) (promotion.World, live, error) {
 		_, _, err := l.d.Store.Project(ctx) // says what to do
 		return promotion.World{}, pic, err
 	}
-	w, err := l.world(ctx, snap)
+	w := worldOf(snap)
 	w.Trouble = pic.world.Trouble
-	return w, pic, err
+	return w, pic, nil
 }
 
 // Live returns one rollout with its measurements.

@@ -245,11 +245,12 @@ const (
 	selectRoutes    = `SELECT doc FROM routes ORDER BY service, env`
 	selectWants     = `SELECT doc FROM wants ORDER BY service, env, release_id`
 	selectRollouts  = `SELECT doc FROM rollouts WHERE open ORDER BY seq`
+	selectEnded     = `SELECT doc FROM rollouts WHERE NOT open AND change_id = $1 ORDER BY seq DESC`
 )
 
 // viewed returns the texts that a view runs often, to be prepared before there is one.
 func viewed() []string {
-	return []string{selectRevisions, selectProject, selectRelease, selectStables, selectHolds, selectRoutes, selectWants, selectRollouts}
+	return []string{selectRevisions, selectProject, selectRelease, selectStables, selectHolds, selectRoutes, selectWants, selectRollouts, selectEnded}
 }
 
 // where adds up the conditions of one statement and their arguments.

@@ -19,6 +19,7 @@ type World struct {
 	Routes   []delivery.Route
 	Wants    []delivery.Want
 	Rollouts []delivery.Rollout                      // not final, in the order of submission
+	Ended    []delivery.Rollout                      // final ones of the changes that a stable or a hold names; of each change the newest first
 	Releases map[delivery.ReleaseID]delivery.Release // every one that the above name; one that is gone is not in it
 }
 
@@ -46,6 +47,7 @@ type world struct {
 	routes    part[delivery.Route]
 	wants     part[delivery.Want]
 	rollouts  part[delivery.Rollout]
+	ended     part[delivery.Rollout]
 	releases  map[delivery.ReleaseID]delivery.Release
 	missing   bool // a release that is named could not be found
 }
@@ -91,6 +93,9 @@ func refresh(ctx context.Context, q querier, old *world) (*world, error) {
 	if err == nil && stale(partRollouts) {
 		now.rollouts, err = load(ctx, q, selectRollouts, old.rollouts)
 	}
+	if err == nil && (stale(partStables) || stale(partHolds) || stale(partRollouts)) {
+		now.ended, err = now.findEnded(ctx, q, old.ended)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -118,26 +123,50 @@ func readRevisions(ctx context.Context, q querier) (map[string]int64, error) {
 // load reads a part and decodes the documents that old does not have.
 func load[T any](ctx context.Context, q querier, text string, old part[T]) (part[T], error) {
 	now := part[T]{decoded: make(map[string]T, len(old.decoded))}
-	rows, err := q.query(ctx, text)
+	return now, now.add(ctx, q, old, text)
+}
+
+// add reads documents behind those that are there.
+func (p *part[T]) add(ctx context.Context, q querier, old part[T], text string, args ...any) error {
+	rows, err := q.query(ctx, text, args...)
 	if err != nil {
-		return now, err
+		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var doc string
 		if err := rows.Scan(&doc); err != nil {
-			return now, err
+			return err
 		}
 		v, ok := old.decoded[doc]
 		if !ok {
 			if err := json.Unmarshal([]byte(doc), &v); err != nil {
-				return now, err
+				return err
 			}
 		}
-		now.decoded[doc] = v
-		now.list = append(now.list, v)
+		p.decoded[doc] = v
+		p.list = append(p.list, v)
 	}
-	return now, rows.Err()
+	return rows.Err()
+}
+
+// findEnded reads the final rollouts of every change that a stable or a hold names.
+func (w *world) findEnded(ctx context.Context, q querier, old part[delivery.Rollout]) (part[delivery.Rollout], error) {
+	changes := map[delivery.ChangeID]bool{}
+	for _, s := range w.stables.list {
+		changes[s.Change] = true
+	}
+	for _, h := range w.holds.list {
+		changes[h.Change] = true
+	}
+	delete(changes, 0)
+	now := part[delivery.Rollout]{decoded: make(map[string]delivery.Rollout, len(old.decoded))}
+	for _, id := range slices.Sorted(maps.Keys(changes)) {
+		if err := now.add(ctx, q, old, selectEnded, id); err != nil {
+			return now, err
+		}
+	}
+	return now, nil
 }
 
 // findReleases fills in the releases that the world names, from old where it has them.
@@ -194,6 +223,7 @@ func (w *world) hand() World {
 		Routes:   slices.Clone(w.routes.list),
 		Wants:    slices.Clone(w.wants.list),
 		Rollouts: slices.Clone(w.rollouts.list),
+		Ended:    slices.Clone(w.ended.list),
 		Releases: maps.Clone(w.releases),
 	}
 	if len(w.project.list) > 0 {
@@ -202,8 +232,10 @@ func (w *world) hand() World {
 	for i := range out.Routes {
 		out.Routes[i].Split = slices.Clone(out.Routes[i].Split)
 	}
-	for i := range out.Rollouts {
-		out.Rollouts[i] = cloneRollout(out.Rollouts[i])
+	for _, list := range [][]delivery.Rollout{out.Rollouts, out.Ended} {
+		for i := range list {
+			list[i] = cloneRollout(list[i])
+		}
 	}
 	return out
 }
@@ -213,6 +245,11 @@ func cloneRollout(r delivery.Rollout) delivery.Rollout {
 	r.Plan.Steps = slices.Clone(r.Plan.Steps)
 	for i := range r.Plan.Steps {
 		r.Plan.Steps[i].Test = slices.Clone(r.Plan.Steps[i].Test)
+	}
+	r.Plan.Judge.Metrics = slices.Clone(r.Plan.Judge.Metrics)
+	for i := range r.Plan.Judge.Metrics {
+		m := &r.Plan.Judge.Metrics[i]
+		m.Low, m.High, m.Callers = clone(m.Low), clone(m.High), slices.Clone(m.Callers)
 	}
 	if r.Override = clone(r.Override); r.Override != nil {
 		r.Override.Steps = slices.Clone(r.Override.Steps)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
@@ -61,6 +62,18 @@ func aside(t testing.TB, s *Store) World {
 	for _, r := range slices.Backward(open) {
 		w.Rollouts = append(w.Rollouts, r)
 	}
+	changes := map[delivery.ChangeID]bool{}
+	for _, s := range w.Stables {
+		changes[s.Change] = true
+	}
+	delete(changes, 0)
+	for _, id := range slices.Sorted(maps.Keys(changes)) {
+		for _, r := range must[[]delivery.Rollout](t)(s.Rollouts(t.Context(), RolloutQuery{Change: id, Limit: MaxLimit})) {
+			if r.State.Final() {
+				w.Ended = append(w.Ended, r)
+			}
+		}
+	}
 	for id := range named(w) {
 		if r, err := s.Release(t.Context(), id); err == nil {
 			w.Releases[id] = r
@@ -100,9 +113,15 @@ func TestSnapshot(t *testing.T) {
 		"route":   func(tx *Tx) error { return tx.SaveRoute(delivery.Route{Service: "s001", Env: "dev", Gen: 7}) },
 		"acked":   func(tx *Tx) error { return tx.MarkAcked("s002", "dev", 1) },
 		"rollout": func(tx *Tx) error { r.State = delivery.Cancelled; _, err := tx.SaveRollout(r); return err },
+		"change": func(tx *Tx) error {
+			return tx.SetStable(delivery.Stable{Service: "s001", Env: "prod", Release: "r9", Change: r.Change})
+		},
 	} {
 		write(t, s, fn)
 		same(t, "Snapshot after "+name, must[World](t)(s.Snapshot(t.Context())), aside(t, s))
+	}
+	if n := len(must[World](t)(s.Snapshot(t.Context())).Ended); n != 1 {
+		t.Errorf("%d ended rollouts of the stable change, want 1", n)
 	}
 }
 
