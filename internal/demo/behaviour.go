@@ -27,6 +27,7 @@ type Behaviour struct {
 	Error      string  `json:"error,omitempty"`       // of a failure; "" means "no free worker"
 	DelayMS    float64 `json:"delay_ms"`              // added to a share of operations, 0 to 60000
 	DelayShare float64 `json:"delay_share,omitempty"` // that share, 0 to 1
+	Empty      float64 `json:"empty,omitempty"`       // share of pricing's answers that are quick, 200, and lack every price, 0 to 1
 }
 
 // readBehaviour reads version.json of a bundle.
@@ -56,6 +57,8 @@ func (b Behaviour) validate() error {
 		return delivery.Invalid("version", "must name the version")
 	case !share(b.Fail):
 		return delivery.Invalid("fail", "must be a share from 0 to 1")
+	case !share(b.Empty):
+		return delivery.Invalid("empty", "must be a share from 0 to 1")
 	case !share(b.DelayShare):
 		return delivery.Invalid("delay_share", "must be a share from 0 to 1")
 	case b.Status < 500 || b.Status > 599:
@@ -78,6 +81,9 @@ func (b Behaviour) took() time.Duration {
 	}
 	return time.Duration(ms * float64(time.Millisecond))
 }
+
+// empty draws whether one answer of pricing has nothing in it.
+func (b Behaviour) empty() bool { return b.Empty > 0 && rand.Float64() < b.Empty }
 
 // failed draws whether one operation fails.
 func (b Behaviour) failed() bool { return b.Fail > 0 && rand.Float64() < b.Fail }

@@ -41,6 +41,13 @@ func (v *visit) prices(ctx context.Context, items []string) (map[string]int, err
 	var out struct {
 		Prices map[string]int `json:"prices"`
 	}
-	err := v.call(ctx, ask{callee: "pricing", path: "/prices", query: url.Values{"item": items}}, &out)
-	return out.Prices, err
+	if err := v.call(ctx, ask{callee: "pricing", path: "/prices", query: url.Values{"item": items}}, &out); err != nil {
+		return nil, err
+	}
+	for _, item := range items {
+		if _, ok := out.Prices[item]; !ok {
+			return nil, &failure{http.StatusBadGateway, "pricing: its answer has no price for " + item, cause{"pricing", v.callees["pricing"]}}
+		}
+	}
+	return out.Prices, nil
 }

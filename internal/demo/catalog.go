@@ -50,6 +50,9 @@ func buildPricing(s *service, _ func(string) string) error {
 			}
 			prices[item] = cents
 		}
+		if s.how.empty() {
+			clear(prices)
+		}
 		return reply{"prices": prices}, nil
 	}}
 	return nil

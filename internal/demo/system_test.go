@@ -227,6 +227,30 @@ func TestCauseTravelsUp(t *testing.T) {
 	}
 }
 
+// An answer of pricing that is quick, good and empty fails whoever asked for it.
+func TestEmptyAnswersFailTheCallers(t *testing.T) {
+	t.Parallel()
+	for _, mine := range waysOf("pricing") {
+		pricing := start(t, "pricing", mine, Behaviour{Version: "v3-empty", Empty: 1})
+		client := newClient(t)
+		g := do(t, client, "GET", pricing.url+"/prices?item=tea", "")
+		if prices, ok := g.body["prices"].(map[string]any); g.status != http.StatusOK || !ok || len(prices) != 0 {
+			t.Errorf("%s: prices = %d %v", mine, g.status, g.body)
+		}
+		for _, caller := range []string{"cart", "catalog"} {
+			for _, way := range waysOf(caller) {
+				method, path, body := op(caller)
+				g := do(t, client, method, start(t, caller, way, quiet("v1"), "PRICING_URL="+pricing.url).url+path, body)
+				cause, _ := g.body["cause"].(map[string]any)
+				if why, _ := g.body["error"].(string); g.status != http.StatusBadGateway || cause["service"] != "pricing" || cause["version"] != "v3-empty" ||
+					!strings.HasPrefix(why, "pricing: its answer has no price for ") {
+					t.Errorf("%s/%s of %s = %d %v", caller, way, mine, g.status, g.body)
+				}
+			}
+		}
+	}
+}
+
 // Every caller answers 502 and names the callee that is not there.
 func TestCalleeIsGone(t *testing.T) {
 	t.Parallel()

@@ -87,7 +87,14 @@ func Versions(service string) []Behaviour {
 	v1, v2 := good, good
 	v1.Version, v1.Note = "v1", "the one to begin with"
 	v2.Version, v2.Note = "v2", "as good as v1"
-	if service != "payment" {
+	switch service {
+	case "payment":
+	case "pricing":
+		empty := good
+		empty.Version, empty.Note = "v3-empty", "answers quickly and without an error, and leaves the prices out of a share of its answers: its callers fail"
+		empty.Empty = 0.08
+		return []Behaviour{v1, v2, empty}
+	default:
 		return []Behaviour{v1, v2}
 	}
 	bad, slow := good, good

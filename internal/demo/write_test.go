@@ -59,8 +59,8 @@ func TestWrite(t *testing.T) {
 					}
 				}
 			}
-			if bundles != 12 {
-				t.Errorf("%d bundles, want 12", bundles)
+			if bundles != 13 {
+				t.Errorf("%d bundles, want 13", bundles)
 			}
 			for file, language := range map[string]string{"catalog/v2/server.js": "node", "pricing/v2/main.py": "python"} {
 				service, _, _ := strings.Cut(file, "/")
@@ -220,5 +220,10 @@ func TestVersions(t *testing.T) {
 	}
 	if !slices.Equal(names, []string{"v1", "v2", "v3-bad", "v4-slow"}) {
 		t.Errorf("payment has %v", names)
+	}
+	last := Versions("pricing")[2]
+	last.Status = 503
+	if err := last.validate(); err != nil || last.Version != "v3-empty" || last.Empty == 0 {
+		t.Errorf("pricing ends with %+v: %v", last, err)
 	}
 }

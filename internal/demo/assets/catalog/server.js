@@ -95,6 +95,11 @@ async function prices(visit) {
   const why = `pricing: ${body.error || answer.status}`;
   if (answer.status >= 500) throw new Failure(502, why, body.cause || { service: 'pricing', version: body.version });
   if (answer.status !== 200) throw new Failure(answer.status, why);
+  for (const { item } of items) {
+    if (!(item in (body.prices || {}))) {
+      throw new Failure(502, `pricing: its answer has no price for ${item}`, { service: 'pricing', version: body.version });
+    }
+  }
   return body.prices;
 }
 

@@ -42,7 +42,7 @@ def read_json(name):
         refuse(f"{name}: {err}")
 
 
-how = {"work_ms": 0, "fail": 0, "status": 503, "error": "no free worker", "delay_ms": 0, "delay_share": 0}
+how = {"work_ms": 0, "fail": 0, "status": 503, "error": "no free worker", "delay_ms": 0, "delay_share": 0, "empty": 0}
 how.update(read_json("version.json"))
 if not how.get("version"):
     refuse("version: must name the version")
@@ -77,6 +77,8 @@ def operate(method, url):
         if item not in known:
             raise Failure(404, f"no price for {item}")
         prices[item] = known[item]
+    if random.random() < how["empty"]:
+        prices = {}
     return {"prices": prices}
 
 
