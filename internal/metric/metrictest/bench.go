@@ -1,0 +1,239 @@
+package metrictest
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/slipway-cd/slipway/internal/analysis"
+	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/metric"
+)
+
+// Shape says what the numbers of a series are.
+type Shape string
+
+// The shapes.
+const (
+	Counter   Shape = "counter"   // a running total since the instance was started
+	Gauge     Shape = "gauge"     // a value as it is
+	Histogram Shape = "histogram" // running totals by upper edge
+)
+
+// Sample is what was read off one series of one instance.
+type Sample struct {
+	Second   int64 // Unix, near the end of which it was read
+	Service  string
+	Env      string
+	Release  delivery.ReleaseID
+	Version  string
+	Instance string
+	Name     string            // of a histogram without "_bucket"
+	Labels   map[string]string // beside those above
+	Shape    Shape
+	Value    float64   // of a counter or gauge
+	Edges    []float64 // of a histogram in seconds, rising, the last one infinite
+	Totals   []uint64  // of a histogram: how many so far were at most each edge
+	Sum      float64   // of a histogram: of all values so far
+}
+
+// Time is the moment of a sample, inside its second whichever way seconds are cut.
+func (s Sample) Time() time.Time { return time.Unix(s.Second, 999e6) }
+
+// Bench is a source that the suite fills, and the driver on it that is judged.
+type Bench struct {
+	Driver metric.Driver
+	From   delivery.MetricSource
+	Now    int64 // Unix second; samples are of the ten minutes before it
+
+	// Write makes the source know samples, in the order of time within a series
+	// but for those that are late, and returns when it does.
+	Write func(t *testing.T, samples []Sample)
+	// Select returns what delivery.Metric.Value says for the series of a name, of
+	// the release that is asked for. match is "" or one matcher, as in code="500".
+	Select func(name, match string) string
+	// Broken is a driver whose source cannot be asked, or nil when the source is
+	// of the same process and always can.
+	Broken metric.Driver
+}
+
+// The releases of the suite, and how it reads their instances.
+const (
+	service = "shop"
+	env     = "prod"
+	stable  = delivery.ReleaseID("r-stable")
+	canary  = delivery.ReleaseID("r-canary")
+	every   = 5  // seconds between two samples of a series
+	span    = 60 // seconds that are asked for
+	history = 60 // seconds of samples before them
+)
+
+// world is what the suite knows to have happened.
+type world struct {
+	Bench
+	t      *testing.T
+	first  int64 // second that is asked for first
+	canary delivery.ReleaseID
+}
+
+func newWorld(t *testing.T, b Bench) *world {
+	t.Helper()
+	// The grid of every driver fits: 60 is a multiple of all sensible steps.
+	first := (b.Now - 5*span) / span * span
+	return &world{Bench: b, t: t, first: first, canary: canary}
+}
+
+// last is the last second that is asked for.
+func (w *world) last() int64 { return w.first + span - 1 }
+
+// series is one series of one instance; at tells its numbers at the end of a second.
+type series struct {
+	release  delivery.ReleaseID
+	instance string
+	name     string
+	labels   map[string]string
+	shape    Shape
+	from, to int64 // seconds after the first asked for; zero both is all
+	at       func(second int64) Sample
+}
+
+// rising is a running total that grows by each in every second.
+func (w *world) rising(each float64) func(int64) Sample {
+	return func(s int64) Sample { return Sample{Value: each * float64(s-w.first+history+1)} }
+}
+
+// steady is a value that never changes.
+func steady(v float64) func(int64) Sample { return func(int64) Sample { return Sample{Value: v} } }
+
+// samples reads a series off its instance.
+func (w *world) samples(s series) []Sample {
+	if s.from == 0 && s.to == 0 {
+		s.from, s.to = -history, span-1
+	}
+	var all []Sample
+	for second := w.first - 1 - history + every; second <= w.last(); second += every {
+		if off := second - w.first; off < s.from || off > s.to {
+			continue
+		}
+		x := s.at(second)
+		x.Second, x.Service, x.Env, x.Release, x.Version, x.Instance = second, service, env, s.release, "v-"+string(s.release), s.instance
+		x.Name, x.Labels, x.Shape = s.name, s.labels, s.shape
+		all = append(all, x)
+	}
+	return all
+}
+
+// write fills the source with series, sample by sample as time went on.
+func (w *world) write(all ...series) {
+	w.t.Helper()
+	var samples []Sample
+	for _, s := range all {
+		samples = append(samples, w.samples(s)...)
+	}
+	slices.SortStableFunc(samples, func(a, b Sample) int { return int(a.Second - b.Second) })
+	w.Write(w.t, samples)
+}
+
+// ask is what the suite asks for, from the first to the last second.
+func (w *world) ask(m delivery.Metric) metric.Ask {
+	m.From = w.From
+	if m.Name == "" {
+		m.Name = "number"
+	}
+	return metric.Ask{
+		Metric: m, Service: service, Env: env,
+		Stable: metric.Side{Release: stable, Version: "v-" + string(stable)},
+		Canary: metric.Side{Release: w.canary, Version: "v-" + string(w.canary)},
+		First:  w.first, Last: w.last(),
+	}
+}
+
+// read asks, and refuses what no answer may be.
+func (w *world) read(a metric.Ask) metric.Answer {
+	w.t.Helper()
+	got, err := w.Driver.Read(w.t.Context(), a)
+	if err != nil {
+		w.t.Fatalf("Read = %v, want an answer", err)
+	}
+	check(w.t, a, got)
+	return got
+}
+
+// check holds what is true of every answer.
+func check(t *testing.T, a metric.Ask, got metric.Answer) {
+	t.Helper()
+	if got.Until > a.Last {
+		t.Errorf("Until is second %d, after the last one asked for, %d", got.Until, a.Last)
+	}
+	before := a.First - 1
+	for _, r := range got.Readings {
+		if r.Seconds < 1 || r.Second-int64(r.Seconds) < before || r.Second > a.Last {
+			t.Errorf("the reading that ends in second %d covers %d; it overlaps the one before, which ends in %d, or leaves what was asked for", r.Second, r.Seconds, before)
+		}
+		before = r.Second
+		if r.Metric != a.Metric.Name {
+			t.Errorf("reading of %q, asked for %q", r.Metric, a.Metric.Name)
+		}
+		if r.Wrong != "" {
+			continue
+		}
+		for arm, v := range map[string]analysis.Value{"stable": r.Stable, "canary": r.Canary} {
+			for what, x := range map[string]float64{"N": v.N, "Squares": v.Squares} {
+				if x < 0 || math.IsNaN(x) || math.IsInf(x, 0) {
+					t.Errorf("%s of %s is %v in second %d, and the reading is not called wrong", what, arm, x, r.Second)
+				}
+			}
+			if math.IsNaN(v.Sum) || math.IsInf(v.Sum, 0) {
+				t.Errorf("Sum of %s is %v in second %d, and the reading is not called wrong", arm, v.Sum, r.Second)
+			}
+		}
+	}
+}
+
+// totals adds up readings by arm.
+func totals(got metric.Answer) (s, c analysis.Value) {
+	s.Bins, c.Bins = map[int]uint32{}, map[int]uint32{}
+	for _, r := range got.Readings {
+		for to, from := range map[*analysis.Value]analysis.Value{&s: r.Stable, &c: r.Canary} {
+			to.N += from.N
+			to.Sum += from.Sum
+			to.Squares += from.Squares
+			for i, n := range from.Bins {
+				to.Bins[i] += n
+			}
+		}
+	}
+	return s, c
+}
+
+// want compares what was counted, whole numbers that others may have rounded.
+func (w *world) want(what string, got, want float64) {
+	w.t.Helper()
+	if math.Abs(got-want) > 1e-6*math.Max(1, math.Abs(want)) {
+		w.t.Errorf("%s = %v, want %v", what, got, want)
+	}
+}
+
+// nothing wants an answer without a reading, and with the reason.
+func (w *world) nothing(got metric.Answer) {
+	w.t.Helper()
+	if len(got.Readings) > 0 {
+		s, c := totals(got)
+		w.t.Errorf("%d readings (stable %+v, canary %+v), want none", len(got.Readings), s, c)
+	}
+	if strings.TrimSpace(got.Missing) == "" {
+		w.t.Error("Missing is empty, want the reason why there is nothing")
+	}
+}
+
+func with(labels map[string]string, key, value string) map[string]string {
+	more := maps.Clone(labels)
+	if more == nil {
+		more = map[string]string{}
+	}
+	more[key] = value
+	return more
+}
