@@ -61,6 +61,7 @@ const (
 // of package analysis.
 type Metric struct {
 	Name   string       `json:"name"`
+	Off    bool         `json:"off,omitempty"` // it is not judged by: switches a built-in one off
 	Kind   MetricKind   `json:"kind"`
 	From   MetricSource `json:"from"`
 	Unit   string       `json:"unit,omitempty"`   // for people: "share", "s", "bytes", "1/s", "EUR"

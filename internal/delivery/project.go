@@ -94,6 +94,7 @@ type Strategy struct {
 	Window         time.Duration `json:"window"`                    // the release before stays warm this long after done
 	OnSilence      Silence       `json:"on_silence"`
 	Supersede      Supersede     `json:"supersede"`
+	Twin           bool          `json:"twin,omitempty"` // fresh instances of the stable release run beside those of the new one while it is judged
 	Judge          JudgePolicy   `json:"judge"`
 }
 

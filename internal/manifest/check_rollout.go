@@ -57,24 +57,6 @@ func (d *decoder) steps(at string, r *rolloutDoc) {
 	}
 }
 
-// judge checks the bounds of what is tolerated.
-func (d *decoder) judge(at string, j *judgeDoc) {
-	if j == nil {
-		return
-	}
-	d.share(at+".alpha", j.Alpha)
-	d.share(at+".beta", j.Beta)
-	d.share(at+".error_add", j.ErrorAdd)
-	d.share(at+".promote_error_add", j.PromoteErrorAdd)
-	d.ratio(at+".error_ratio", j.ErrorRatio, 1, "1.2 tolerates a fifth more errors")
-	d.ratio(at+".promote_error_ratio", j.PromoteErrorRatio, 1, "2 promotes below twice the errors")
-	d.ratio(at+".latency_ratio", j.LatencyRatio, 0, "0.05 tolerates 5 % slower")
-	d.ratio(at+".promote_latency", j.PromoteLatency, 0, "0.25 promotes below 25 % slower")
-	d.ordered(at+".promote_error_ratio", j.ErrorRatio, j.PromoteErrorRatio)
-	d.ordered(at+".promote_error_add", j.ErrorAdd, j.PromoteErrorAdd)
-	d.ordered(at+".promote_latency", j.LatencyRatio, j.PromoteLatency)
-}
-
 func (d *decoder) share(path string, f *float64) {
 	if f != nil && (*f <= 0 || *f >= 1) {
 		d.wrong(path, fmt.Sprintf("must be between 0 and 1, is %v", *f), "0.01 is one in a hundred; remove it for the default")

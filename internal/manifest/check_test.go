@@ -39,6 +39,9 @@ func traffic(fragment string) string { return service("traffic:\n      " + fragm
 // rule is a file with one mistake: where, which field, why and the cure.
 type rule struct{ name, src, where, field, why, next string }
 
+// judging is a service whose judge is told to do words.
+func judging(words string) string { return service("rollout:\n      judge: {" + words + "}") }
+
 func rules() []rule {
 	return []rule{
 		{"project missing", "services: {cart: {run: x}}", "1:1", "project", "no name", "project: NAME"},
@@ -221,6 +224,37 @@ func rules() []rule {
 		{"plane connections", wholeFile("data_plane: {limits: {connections: 0}}"), "4:36", "data_plane.limits.connections", "from 1 to", "say 1"},
 		{"plane head", wholeFile("data_plane: {limits: {head_bytes: 2MiB}}"), "4:35", "data_plane.limits.head_bytes", "1048576 bytes", "64KiB"},
 		{"plane head time", wholeFile("data_plane: {limits: {head_time: 0s}}"), "4:34", "data_plane.limits.head_time", "above zero", "10s"},
+		{"metric name", judging("metrics: {Bad Name: {kind: share}}"), "6:25", "services.cart.rollout.judge.metrics.Bad Name", "not a name for a metric", "say bad_name"},
+		{"metric of every release", judging("metrics: {errors: {kind: share}}"), "6:25", "services.cart.rollout.judge.metrics.errors", "always judged", "error_ratio"},
+		{"metric without a kind", judging("metrics: {m: {value: x}}"), "6:25", "services.cart.rollout.judge.metrics.m.kind", "has no kind", "share, count"},
+		{"metric of nothing", judging("metrics: {m: }"), "6:25", "services.cart.rollout.judge.metrics.m.kind", "has no kind", "share, count"},
+		{"metric kind", judging("metrics: {m: {kind: shre, value: x, per: y}}"), "6:35", "services.cart.rollout.judge.metrics.m.kind", "none of share", "did you mean share?"},
+		{"metric source", judging("metrics: {m: {kind: count, from: graphite, value: x}}"), "6:48", "services.cart.rollout.judge.metrics.m.from", "none of service", "say one of"},
+		{"metric misspelt", judging("metrics: {m: {kind: count, vlaue: x}}"), "6:42", "services.cart.rollout.judge.metrics.m.vlaue", "no field vlaue", "did you mean value?"},
+		{"metric of no series", judging("metrics: {m: {kind: count}}"), "6:25", "services.cart.rollout.judge.metrics.m.value", "which numbers", "value:"},
+		{"metric of a workload", judging("metrics: {m: {kind: count, from: workload, value: ram}}"), "6:65", "services.cart.rollout.judge.metrics.m.value", "has no \"ram\"", "memory, cpu"},
+		{"metric kind of a workload", judging("metrics: {m: {kind: count, from: workload, value: memory}}"), "6:35", "services.cart.rollout.judge.metrics.m.kind", "memory is a level", "kind: level"},
+		{"metric of lines", judging("metrics: {m: {kind: mean, from: logs, value: x, per: y}}"), "6:35", "services.cart.rollout.judge.metrics.m.kind", "lines are counted", "kind: count"},
+		{"metric share of nothing", judging("metrics: {m: {kind: share, value: x}}"), "6:25", "services.cart.rollout.judge.metrics.m.per", "needs all events", "per:"},
+		{"metric latency of something", judging("metrics: {m: {kind: latency, value: x, per: y}}"), "6:59", "services.cart.rollout.judge.metrics.m.per", "not measured by", "remove"},
+		{"metric ratio", judging("metrics: {m: {kind: count, value: x, ratio: 0.5}}"), "6:59", "services.cart.rollout.judge.metrics.m.ratio", "at least 1", "1.2"},
+		{"metric add", judging("metrics: {m: {kind: count, value: x, add: -1}}"), "6:57", "services.cart.rollout.judge.metrics.m.add", "below zero", "better: higher"},
+		{"metric margins", judging("metrics: {m: {kind: count, value: x, ratio: 2, promote_ratio: 1.5}}"), "6:77", "services.cart.rollout.judge.metrics.m.promote_ratio", "wider than", "raise it"},
+		{"metric share of everything", judging("metrics: {m: {kind: share, value: x, per: y, add: 1}}"), "6:65", "services.cart.rollout.judge.metrics.m.add", "tolerates everything", "0.01"},
+		{"metric direction", judging("metrics: {m: {kind: share, value: x, per: y, better: higher}}"), "6:68", "services.cart.rollout.judge.metrics.m.better", "good when it is low", "count what fails"},
+		{"metric quantile", judging("metrics: {m: {kind: latency, value: x, quantile: 95}}"), "6:64", "services.cart.rollout.judge.metrics.m.quantile", "between 0 and 1", "0.95"},
+		{"metric quantile of a count", judging("metrics: {m: {kind: count, value: x, quantile: 0.9}}"), "6:62", "services.cart.rollout.judge.metrics.m.quantile", "no quantiles", "kind: latency"},
+		{"metric bound alone", judging("metrics: {m: {kind: mean, value: x, per: y, low: 0}}"), "6:64", "services.cart.rollout.judge.metrics.m.low", "one bound alone", "high too"},
+		{"metric bounds crossed", judging("metrics: {m: {kind: mean, value: x, per: y, low: 5, high: 1}}"), "6:64", "services.cart.rollout.judge.metrics.m.low", "below high", "low: 0"},
+		{"metric interval", judging("metrics: {m: {kind: count, value: x, every: 5s}}"), "6:59", "services.cart.rollout.judge.metrics.m.every", "only a server", "prometheus"},
+		{"metric watched and refusing", judging("metrics: {m: {kind: count, value: x, role: watch, no_data: refuse}}"), "6:74", "services.cart.rollout.judge.metrics.m.no_data", "refuses nothing", "guard"},
+		{"metric at least", judging("metrics: {m: {kind: count, value: x, at_least: 0}}"), "6:62", "services.cart.rollout.judge.metrics.m.at_least", "from 1 to", "say 1"},
+		{"built-in metric", judging("metrics: {memory: {kind: level}}"), "6:40", "services.cart.rollout.judge.metrics.memory.kind", "is built in", "another name"},
+		{"judge at least", judging("at_least: 0"), "6:25", "services.cart.rollout.judge.at_least", "from 1 to", "say 1"},
+		{"judge cold", judging("cold: 2h"), "6:21", "services.cart.rollout.judge.cold", "at most 1h", "say 1h"},
+		{"slo of nothing", judging("slo: {}"), "6:20", "services.cart.rollout.judge.slo", "promises nothing", "errors: 0.01"},
+		{"slo share", judging("slo: {errors: 99}"), "6:29", "services.cart.rollout.judge.slo.errors", "between 0 and 1", "one in a hundred"},
+		{"slo within nothing", judging("slo: {within: 0.9}"), "6:29", "services.cart.rollout.judge.slo.within", "without latency", "latency: 500ms"},
 		{"second document", wholeFile("---\nproject: x"), "5:1", "", "second document", "---"},
 		{"unknown alias", wholeFile("rollout: *r"), "4:10", "", "no anchor &r", "&r"},
 		{"tag", wholeFile("rollout: !!str canary"), "4:10", "", "tags are not used", "remove"},
@@ -292,6 +326,9 @@ func TestAllowed(t *testing.T) {
 		{"no replicas", service("replicas: 0")},
 		{"steps of an environment pass over other strategies", service("rollout: rolling") + "environments: [{name: prod, rollout: {steps: [50, 100]}}]"},
 		{"byte order mark", "\ufeffproject: shop\nservices: {cart: {run: x}}"},
+		{"a metric that only another place completes", service("rollout: {judge: {metrics: {m: {kind: count}}}}\n    in: {prod: {rollout: {judge: {metrics: {m: {value: x}}}}}}")},
+		{"a metric that is taken away and incomplete", service("rollout: {judge: {metrics: {m: {off: true}}}}")},
+		{"built-in metrics changed", judging("metrics: {memory: {off: true}, restarts: {role: watch}, errors at other: {ratio: 2}}")},
 		{"lines of Windows", "project: shop\r\nservices:\r\n  cart:\r\n    run: ./cart\r\n"},
 	}
 	for _, tt := range tests {

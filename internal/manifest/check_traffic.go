@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
@@ -209,15 +210,14 @@ func (s *resolver) refused(err error) {
 		return
 	}
 	path := s.written(f.Field)
-	if s.spoiled(path) {
-		return
+	if !s.spoiled(path) && !s.complained(path) {
+		s.wrong(path, f.Why, f.Next)
 	}
-	for _, m := range s.mistakes {
-		if m.Field == path {
-			return
-		}
-	}
-	s.wrong(path, f.Why, f.Next)
+}
+
+// complained says whether a mistake about a field is noted already.
+func (s *resolver) complained(path string) bool {
+	return slices.ContainsFunc(s.mistakes, func(m Mistake) bool { return m.Field == path })
 }
 
 var inTargets = regexp.MustCompile(`\.targets\[\d+\]$`)

@@ -88,7 +88,8 @@ type rolloutDoc struct {
 	Deadline       *duration `json:"deadline,omitempty" jsonschema_description:"Longest time without progress while instances start. Default: 2m."`
 	OnSilence      *string   `json:"on_silence,omitempty" jsonschema:"enum=wait,enum=promote" jsonschema_description:"What no data means where proof is wanted: wait, or promote. Default: wait."`
 	Supersede      *string   `json:"supersede,omitempty" jsonschema:"enum=replace,enum=queue,enum=coalesce" jsonschema_description:"What a newer change does to one under way. Default: replace."`
-	Judge          *judgeDoc `json:"judge,omitempty" jsonschema_description:"What the judge tolerates."`
+	Twin           *bool     `json:"twin,omitempty" jsonschema_description:"While a release is judged, run as many fresh instances of the stable one beside it, so that levels such as memory are compared between instances of the same age. Default: false."`
+	Judge          *judgeDoc `json:"judge,omitempty" jsonschema_description:"What a release is judged by, and what is tolerated."`
 }
 
 type stepDoc struct {
@@ -97,17 +98,4 @@ type stepDoc struct {
 	Max     *duration `json:"max,omitempty" jsonschema_description:"Longest time of judging, then a person decides; 0s: no limit."`
 	Proven  *bool     `json:"proven,omitempty" jsonschema_description:"Leave only when the release is proven no worse. Default: true."`
 	Approve *bool     `json:"approve,omitempty" jsonschema_description:"Wait for a person before the next step."`
-}
-
-type judgeDoc struct {
-	Off               *bool     `json:"off,omitempty" jsonschema_description:"No analysis at all."`
-	Alpha             *float64  `json:"alpha,omitempty" jsonschema:"exclusiveMinimum=0,exclusiveMaximum=1" jsonschema_description:"Chance to roll back an acceptable release, per rollout."`
-	Beta              *float64  `json:"beta,omitempty" jsonschema:"exclusiveMinimum=0,exclusiveMaximum=1" jsonschema_description:"Chance to promote an unacceptable release, per step."`
-	ErrorRatio        *float64  `json:"error_ratio,omitempty" jsonschema:"minimum=1,maximum=1000" jsonschema_description:"Roll back above this many times the error rate of the stable release ..."`
-	ErrorAdd          *float64  `json:"error_add,omitempty" jsonschema:"exclusiveMinimum=0,exclusiveMaximum=1" jsonschema_description:"... and this share of requests above it: 0.01 is one in a hundred."`
-	PromoteErrorRatio *float64  `json:"promote_error_ratio,omitempty" jsonschema:"minimum=1,maximum=1000" jsonschema_description:"Promote when proven below this many times the error rate of the stable release ..."`
-	PromoteErrorAdd   *float64  `json:"promote_error_add,omitempty" jsonschema:"exclusiveMinimum=0,exclusiveMaximum=1" jsonschema_description:"... or within this share of requests of it."`
-	LatencyRatio      *float64  `json:"latency_ratio,omitempty" jsonschema:"exclusiveMinimum=0,maximum=1000" jsonschema_description:"Slower by this share is tolerated: 0.05 is 5 %."`
-	PromoteLatency    *float64  `json:"promote_latency,omitempty" jsonschema:"exclusiveMinimum=0,maximum=1000" jsonschema_description:"Promote when proven less than this share slower: 0.25 is 25 %."`
-	Warmup            *duration `json:"warmup,omitempty" jsonschema_description:"Data dropped after each change of weight."`
 }

@@ -15,6 +15,7 @@ type trafficDoc struct {
 	SlowStart  *duration      `json:"slow_start,omitempty" jsonschema_description:"A fresh or recovered instance works up to its full part over this long. Default: 0s, at once."`
 	Hold       *holdingDoc    `json:"hold,omitempty" jsonschema_description:"Keeps requests waiting while no release takes traffic, as between the two of a recreate. In one word: for. Default: 10s while a recreate is under way, else they are answered 503 at once."`
 	StreamIdle *duration      `json:"stream_idle,omitempty" jsonschema_description:"A body or an upgraded connection on which nothing moves this long is cut. Default: 10m."`
+	ErrorField *string        `json:"error_field,omitempty" jsonschema:"minLength=1,maxLength=200" jsonschema_description:"Field of JSON answers that says what failed, such as errors or status.error: a 2xx in which it is there and neither null, false, 0 nor empty counts as failed. Default: bodies are not looked at."`
 	Targets    []targetDoc    `json:"targets,omitempty" jsonschema_description:"Requests that go to one release, whatever the rollout's step says: testers, tenants, the sides of an A/B test. The first that matches counts."`
 	Mirror     *mirrorDoc     `json:"mirror,omitempty" jsonschema_description:"Sends a copy of some requests to one release and throws its answers away. In one word: share."`
 }

@@ -134,25 +134,8 @@ func (e *explainer) strategy(at string, s delivery.Strategy) {
 	e.say(at+".window", spanText(s.Window))
 	e.say(at+".on_silence", string(s.OnSilence))
 	e.say(at+".supersede", string(s.Supersede))
-	j := s.Judge
-	e.say(at+".judge.off", strconv.FormatBool(j.Off))
-	if j.Off {
-		return
-	}
-	const own = "the judge's own"
-	e.say(at+".judge.alpha", orElse(j.Alpha, own))
-	e.say(at+".judge.beta", orElse(j.Beta, own))
-	e.say(at+".judge.error_ratio", orElse(j.ErrorRatio, own))
-	e.say(at+".judge.error_add", orElse(j.ErrorAdd, own))
-	e.say(at+".judge.promote_error_ratio", orElse(j.PromoteErrorRatio, own))
-	e.say(at+".judge.promote_error_add", orElse(j.PromoteErrorAdd, own))
-	e.say(at+".judge.latency_ratio", orElse(j.LatencyRatio, own))
-	e.say(at+".judge.promote_latency", orElse(j.PromoteLatency, own))
-	warmup := own
-	if j.Warmup > 0 {
-		warmup = spanText(j.Warmup)
-	}
-	e.say(at+".judge.warmup", warmup)
+	e.say(at+".twin", strconv.FormatBool(s.Twin))
+	e.judge(at+".judge", s.Judge)
 }
 
 func orElse(f float64, zero string) string {

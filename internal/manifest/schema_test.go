@@ -67,7 +67,8 @@ func TestSchemaRefusesBad(t *testing.T) {
 		"retries", "retries of none", "retries of words", "sticky word", "sticky two", "sticky of nothing", "in flight",
 		"rate per", "rate without per", "rate without rate", "rate of nothing", "rate of words", "rate burst", "ejection after", "hold of nothing", "hold bare",
 		"hold max alone", "target without a name", "target of everybody", "mirror share", "mirror word", "word of other proxies", "tls of nothing", "tls half",
-		"tls two", "acme without a domain", "access log", "plane connections",
+		"tls two", "metric kind", "metric source", "metric misspelt", "metric ratio", "metric add", "metric quantile", "metric at least", "judge at least",
+		"slo share", "acme without a domain", "access log", "plane connections",
 	}
 	known := map[string]string{}
 	for _, r := range rules() {

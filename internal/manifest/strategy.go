@@ -90,6 +90,7 @@ func (s *resolver) strategy(field string, place, all int, layers []layer) delive
 	out.Window = m.span("window", def.strategy.Window, why, m.all, func(d *rolloutDoc) *duration { return d.Window })
 	out.OnSilence = delivery.Silence(layered(m, "on_silence", string(def.strategy.OnSilence), "default", m.all, func(d *rolloutDoc) *string { return d.OnSilence }))
 	out.Supersede = delivery.Supersede(layered(m, "supersede", string(def.strategy.Supersede), "default", m.all, func(d *rolloutDoc) *string { return d.Supersede }))
+	out.Twin = layered(m, "twin", false, "default", m.all, func(d *rolloutDoc) *bool { return d.Twin })
 	out.Judge = m.judge()
 	m.particular(&out, def, "strategy "+string(m.kind)+" "+why, last)
 	return out
@@ -219,39 +220,4 @@ func (m merged) defaultSteps(layers []layer, def defaults, why string, unjudged 
 		}
 	}
 	return out
-}
-
-// judge merges what layers say of the judge, field by field. Zero is the
-// judge's own default.
-func (m merged) judge() delivery.JudgePolicy {
-	number := func(name string, get func(*judgeDoc) *float64) float64 {
-		return layered(m, "judge."+name, 0, "default", m.all, func(d *rolloutDoc) *float64 {
-			if d.Judge == nil {
-				return nil
-			}
-			return get(d.Judge)
-		})
-	}
-	return delivery.JudgePolicy{
-		Off: layered(m, "judge.off", false, "default", m.all, func(d *rolloutDoc) *bool {
-			if d.Judge == nil {
-				return nil
-			}
-			return d.Judge.Off
-		}),
-		Alpha:             number("alpha", func(j *judgeDoc) *float64 { return j.Alpha }),
-		Beta:              number("beta", func(j *judgeDoc) *float64 { return j.Beta }),
-		ErrorRatio:        number("error_ratio", func(j *judgeDoc) *float64 { return j.ErrorRatio }),
-		ErrorAdd:          number("error_add", func(j *judgeDoc) *float64 { return j.ErrorAdd }),
-		PromoteErrorRatio: number("promote_error_ratio", func(j *judgeDoc) *float64 { return j.PromoteErrorRatio }),
-		PromoteErrorAdd:   number("promote_error_add", func(j *judgeDoc) *float64 { return j.PromoteErrorAdd }),
-		LatencyRatio:      number("latency_ratio", func(j *judgeDoc) *float64 { return j.LatencyRatio }),
-		PromoteLatency:    number("promote_latency", func(j *judgeDoc) *float64 { return j.PromoteLatency }),
-		Warmup: m.span("judge.warmup", 0, "default", m.all, func(d *rolloutDoc) *duration {
-			if d.Judge == nil {
-				return nil
-			}
-			return d.Judge.Warmup
-		}),
-	}
 }

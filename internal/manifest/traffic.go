@@ -56,6 +56,8 @@ func (s *resolver) traffic(at string, doc *trafficDoc, out *delivery.Service) {
 		SlowStart: s.toldSpan(at+".slow_start", doc.SlowStart),
 		Hold:      s.holding(at+".hold", doc.Hold),
 		Idle:      s.toldSpan(at+".stream_idle", doc.StreamIdle),
+
+		ErrorField: told(s, at+".error_field", doc.ErrorField),
 	}
 	out.Targets = s.targets(at+".targets", doc.Targets)
 	out.Mirror = s.mirror(at+".mirror", doc.Mirror)
