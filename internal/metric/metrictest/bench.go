@@ -1,7 +1,6 @@
 package metrictest
 
 import (
-	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -13,36 +12,6 @@ import (
 	"github.com/slipway-cd/slipway/internal/metric"
 )
 
-// Shape says what the numbers of a series are.
-type Shape string
-
-// The shapes.
-const (
-	Counter   Shape = "counter"   // a running total since the instance was started
-	Gauge     Shape = "gauge"     // a value as it is
-	Histogram Shape = "histogram" // running totals by upper edge
-)
-
-// Sample is what was read off one series of one instance.
-type Sample struct {
-	Second   int64 // Unix, near the end of which it was read
-	Service  string
-	Env      string
-	Release  delivery.ReleaseID
-	Version  string
-	Instance string
-	Name     string            // of a histogram without "_bucket"
-	Labels   map[string]string // beside those above
-	Shape    Shape
-	Value    float64   // of a counter or gauge
-	Edges    []float64 // of a histogram in seconds, rising, the last one infinite
-	Totals   []uint64  // of a histogram: how many so far were at most each edge
-	Sum      float64   // of a histogram: of all values so far
-}
-
-// Time is the moment of a sample, inside its second whichever way seconds are cut.
-func (s Sample) Time() time.Time { return time.Unix(s.Second, 999e6) }
-
 // Bench is a source that the suite fills, and the driver on it that is judged.
 type Bench struct {
 	Driver metric.Driver
@@ -50,8 +19,10 @@ type Bench struct {
 	Now    int64 // Unix second; samples are of the ten minutes before it
 
 	// Write makes the source know samples, in the order of time within a series
-	// but for those that are late, and returns when it does.
-	Write func(t *testing.T, samples []Sample)
+	// but for those that are late, and returns when it does. Values are totals
+	// since the instance was started. Where intakes refuse what is no number, so
+	// does Write.
+	Write func(t *testing.T, samples []metric.Sample)
 	// Select returns what delivery.Metric.Value says for the series of a name, of
 	// the release that is asked for. match is "" or one matcher, as in code="500".
 	Select func(name, match string) string
@@ -94,34 +65,41 @@ type series struct {
 	release  delivery.ReleaseID
 	instance string
 	name     string
-	labels   map[string]string
-	shape    Shape
+	labels   []metric.Label
+	kind     metric.SeriesKind
 	from, to int64 // seconds after the first asked for; zero both is all
-	at       func(second int64) Sample
+	at       func(second int64) reading
+}
+
+// reading is what a series says at the end of a second.
+type reading struct {
+	value float64
+	hist  *metric.Buckets
 }
 
 // rising is a running total that grows by each in every second.
-func (w *world) rising(each float64) func(int64) Sample {
-	return func(s int64) Sample { return Sample{Value: each * float64(s-w.first+history+1)} }
+func (w *world) rising(each float64) func(int64) reading {
+	return func(s int64) reading { return reading{value: each * float64(s-w.first+history+1)} }
 }
 
 // steady is a value that never changes.
-func steady(v float64) func(int64) Sample { return func(int64) Sample { return Sample{Value: v} } }
+func steady(v float64) func(int64) reading { return func(int64) reading { return reading{value: v} } }
 
 // samples reads a series off its instance.
-func (w *world) samples(s series) []Sample {
+func (w *world) samples(s series) []metric.Sample {
 	if s.from == 0 && s.to == 0 {
 		s.from, s.to = -history, span-1
 	}
-	var all []Sample
+	var all []metric.Sample
 	for second := w.first - 1 - history + every; second <= w.last(); second += every {
 		if off := second - w.first; off < s.from || off > s.to {
 			continue
 		}
 		x := s.at(second)
-		x.Second, x.Service, x.Env, x.Release, x.Version, x.Instance = second, service, env, s.release, "v-"+string(s.release), s.instance
-		x.Name, x.Labels, x.Shape = s.name, s.labels, s.shape
-		all = append(all, x)
+		all = append(all, metric.Sample{
+			Series: metric.Series{From: w.From, Service: service, Env: env, Release: s.release, Instance: s.instance, Name: s.name, Labels: s.labels},
+			Kind:   s.kind, At: time.Unix(second, 999e6), Value: x.value, Hist: x.hist, // near the end of the second, however seconds are cut
+		})
 	}
 	return all
 }
@@ -129,11 +107,11 @@ func (w *world) samples(s series) []Sample {
 // write fills the source with series, sample by sample as time went on.
 func (w *world) write(all ...series) {
 	w.t.Helper()
-	var samples []Sample
+	var samples []metric.Sample
 	for _, s := range all {
 		samples = append(samples, w.samples(s)...)
 	}
-	slices.SortStableFunc(samples, func(a, b Sample) int { return int(a.Second - b.Second) })
+	inTime(samples)
 	w.Write(w.t, samples)
 }
 
@@ -229,11 +207,9 @@ func (w *world) nothing(got metric.Answer) {
 	}
 }
 
-func with(labels map[string]string, key, value string) map[string]string {
-	more := maps.Clone(labels)
-	if more == nil {
-		more = map[string]string{}
-	}
-	more[key] = value
-	return more
+func inTime(samples []metric.Sample) {
+	slices.SortStableFunc(samples, func(a, b metric.Sample) int { return a.At.Compare(b.At) })
 }
+
+// code is the label that says how a request ended.
+func code(value string) []metric.Label { return []metric.Label{{Name: "code", Value: value}} }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/metric"
 )
 
 // vanished: the canary stops publishing in the middle. What it did until then
@@ -39,7 +40,7 @@ func vanished(w *world) {
 // stale: a value that was true a minute ago is none.
 func stale(w *world) {
 	gauge := func(release delivery.ReleaseID, from, to int64) series {
-		return series{release: release, instance: string(release), name: "memory_bytes", shape: Gauge, from: from, to: to, at: steady(7)}
+		return series{release: release, instance: string(release), name: "memory_bytes", kind: metric.Gauge, from: from, to: to, at: steady(7)}
 	}
 	w.write(gauge(stable, -history, span), gauge(canary, -history, -30))
 	w.nothing(w.read(w.ask(delivery.Metric{Kind: delivery.KindLevel, Value: w.Select("memory_bytes", "")})))
@@ -50,8 +51,8 @@ func notANumber(w *world) {
 	for i, v := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
 		name := "strange_" + strconv.Itoa(i)
 		w.write(
-			series{release: stable, instance: "s1", name: name, shape: Gauge, at: steady(1)},
-			series{release: canary, instance: "c1", name: name, shape: Gauge, at: steady(v)})
+			series{release: stable, instance: "s1", name: name, kind: metric.Gauge, at: steady(1)},
+			series{release: canary, instance: "c1", name: name, kind: metric.Gauge, at: steady(v)})
 		got := w.read(w.ask(delivery.Metric{Kind: delivery.KindLevel, Value: w.Select(name, "")}))
 		for _, r := range got.Readings {
 			if r.Wrong == "" {
@@ -66,14 +67,14 @@ func notANumber(w *world) {
 
 // late: one sample of each series comes after all others, and all come twice.
 func late(w *world) {
-	var early, last []Sample
+	var early, last []metric.Sample
 	for _, s := range w.requests() {
 		all := w.samples(s)
 		mid := len(all) - 4
 		last = append(last, all[mid])
 		early = append(early, slices.Delete(all, mid, mid+1)...)
 	}
-	slices.SortStableFunc(early, func(a, b Sample) int { return int(a.Second - b.Second) })
+	inTime(early)
 	w.Write(w.t, early)
 	a := w.ask(w.errors())
 	before := w.read(a)
@@ -148,7 +149,7 @@ func crowded(w *world) {
 	var all []series
 	for i := range users {
 		for _, release := range []delivery.ReleaseID{stable, canary} {
-			all = append(all, series{release: release, instance: string(release), name: "visits_total", labels: map[string]string{"user": strconv.Itoa(i)}, shape: Counter, at: w.rising(1)})
+			all = append(all, series{release: release, instance: string(release), name: "visits_total", labels: []metric.Label{{Name: "user", Value: strconv.Itoa(i)}}, kind: metric.Counter, at: w.rising(1)})
 		}
 	}
 	w.write(all...)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/slipway-cd/slipway/internal/analysis"
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/metric"
 )
 
 // Run judges the drivers that open returns: each call gets a source that knows
@@ -48,10 +49,9 @@ func (w *world) requests() []series {
 	var all []series
 	for release, bad := range map[delivery.ReleaseID]float64{stable: 0.5, w.canary: 1, "r-other": 7} {
 		for _, i := range []string{"a", "b"} {
-			ok := map[string]string{"code": "200"}
 			all = append(all,
-				series{release: release, instance: string(release[2:]) + i, name: "requests_total", labels: ok, shape: Counter, at: w.rising(10 - bad)},
-				series{release: release, instance: string(release[2:]) + i, name: "requests_total", labels: with(ok, "code", "500"), shape: Counter, at: w.rising(bad)})
+				series{release: release, instance: string(release[2:]) + i, name: "requests_total", labels: code("200"), kind: metric.Counter, at: w.rising(10 - bad)},
+				series{release: release, instance: string(release[2:]) + i, name: "requests_total", labels: code("500"), kind: metric.Counter, at: w.rising(bad)})
 		}
 	}
 	return all
@@ -79,9 +79,9 @@ func share(w *world) {
 
 func count(w *world) {
 	w.write(
-		series{release: stable, instance: "s1", name: "crashes_total", shape: Counter, at: w.rising(0)},
-		series{release: stable, instance: "s2", name: "crashes_total", shape: Counter, at: w.rising(0)},
-		series{release: canary, instance: "c1", name: "crashes_total", shape: Counter, at: w.rising(0.2)},
+		series{release: stable, instance: "s1", name: "crashes_total", kind: metric.Counter, at: w.rising(0)},
+		series{release: stable, instance: "s2", name: "crashes_total", kind: metric.Counter, at: w.rising(0)},
+		series{release: canary, instance: "c1", name: "crashes_total", kind: metric.Counter, at: w.rising(0.2)},
 	)
 	s, c := totals(w.read(w.ask(delivery.Metric{Kind: delivery.KindCount, Value: w.Select("crashes_total", ""), Per: "seconds"})))
 	w.want("events of stable", s.Sum, 0)
@@ -94,35 +94,34 @@ func count(w *world) {
 }
 
 // edges of the histogram of the suite, in seconds.
-var edges = [...]float64{0.05, 0.1, 0.5, math.Inf(1)}
+var edges = [...]float64{0.05, 0.1, 0.5}
 
 // spread is a histogram that gets that many in each bucket every second.
-func (w *world) spread(each ...uint64) func(int64) Sample {
-	return func(second int64) Sample {
+func (w *world) spread(each ...uint64) func(int64) reading {
+	return func(second int64) reading {
 		n := uint64(second - w.first + history + 1)
-		x := Sample{Edges: edges[:]}
-		var sum uint64
+		h := &metric.Buckets{Bounds: edges[:]}
 		for i, e := range each {
-			sum += e * n
-			x.Totals = append(x.Totals, sum)
-			x.Sum += float64(e*n) * math.Min(edges[i], 1)
+			h.Counts = append(h.Counts, e*n)
+			h.Sum += float64(e*n) * append(edges[:], 1)[i]
 		}
-		return x
+		return reading{hist: h}
 	}
 }
 
 func latency(w *world) {
 	w.write(
-		series{release: stable, instance: "s1", name: "wait_seconds", shape: Histogram, at: w.spread(6, 3, 1, 0)},
-		series{release: canary, instance: "c1", name: "wait_seconds", shape: Histogram, at: w.spread(4, 3, 2, 1)},
-		series{release: "r-other", instance: "o1", name: "wait_seconds", shape: Histogram, at: w.spread(0, 0, 0, 50)},
+		series{release: stable, instance: "s1", name: "wait_seconds", kind: metric.Histogram, at: w.spread(6, 3, 1, 0)},
+		series{release: canary, instance: "c1", name: "wait_seconds", kind: metric.Histogram, at: w.spread(4, 3, 2, 1)},
+		series{release: "r-other", instance: "o1", name: "wait_seconds", kind: metric.Histogram, at: w.spread(0, 0, 0, 50)},
 	)
 	s, c := totals(w.read(w.ask(delivery.Metric{Kind: delivery.KindLatency, Unit: "s", Value: w.Select("wait_seconds", "")})))
 	w.want("all of stable", s.N, 10*span)
 	w.want("all of canary", c.N, 10*span)
-	for i, want := range [][2]float64{{6, 4}, {9, 7}, {10, 9}} {
-		w.want("stable within "+strconv.FormatFloat(edges[i], 'g', -1, 64)+" s", within(s, edges[i]), want[0]*span)
-		w.want("canary within "+strconv.FormatFloat(edges[i], 'g', -1, 64)+" s", within(c, edges[i]), want[1]*span)
+	for i, want := range [len(edges)][2]float64{{6, 4}, {9, 7}, {10, 9}} {
+		at := strconv.FormatFloat(edges[i], 'g', -1, 64)
+		w.want("stable within "+at+" s", within(s, edges[i]), want[0]*span)
+		w.want("canary within "+at+" s", within(c, edges[i]), want[1]*span)
 	}
 }
 
@@ -142,8 +141,8 @@ func within(v analysis.Value, seconds float64) float64 {
 func mean(w *world) {
 	for release, worth := range map[delivery.ReleaseID]float64{stable: 30, canary: 20, "r-other": 999} {
 		w.write(
-			series{release: release, instance: string(release), name: "basket_euros_total", shape: Counter, at: w.rising(2 * worth)},
-			series{release: release, instance: string(release), name: "baskets_total", shape: Counter, at: w.rising(2)})
+			series{release: release, instance: string(release), name: "basket_euros_total", kind: metric.Counter, at: w.rising(2 * worth)},
+			series{release: release, instance: string(release), name: "baskets_total", kind: metric.Counter, at: w.rising(2)})
 	}
 	s, c := totals(w.read(w.ask(delivery.Metric{Kind: delivery.KindMean, Value: w.Select("basket_euros_total", ""), Per: w.Select("baskets_total", "")})))
 	w.average("stable", s, 30)
@@ -152,7 +151,7 @@ func mean(w *world) {
 
 func level(w *world) {
 	for release, bytes := range map[delivery.ReleaseID]float64{stable: 4e8, canary: 5e8, "r-other": 1} {
-		w.write(series{release: release, instance: string(release), name: "memory_bytes", shape: Gauge, at: steady(bytes)})
+		w.write(series{release: release, instance: string(release), name: "memory_bytes", kind: metric.Gauge, at: steady(bytes)})
 	}
 	s, c := totals(w.read(w.ask(delivery.Metric{Kind: delivery.KindLevel, Unit: "bytes", Value: w.Select("memory_bytes", "")})))
 	w.average("stable", s, 4e8)
@@ -171,20 +170,20 @@ func (w *world) average(arm string, v analysis.Value, want float64) {
 
 func restart(w *world) {
 	at := w.first + 32 // between the samples of the seconds 29 and 34
-	anew := func(each float64) func(int64) Sample {
+	anew := func(each float64) func(int64) reading {
 		whole := w.rising(each)
-		return func(second int64) Sample {
+		return func(second int64) reading {
 			if second < at {
 				return whole(second)
 			}
-			return Sample{Value: each * float64(second-at+1)}
+			return reading{value: each * float64(second-at+1)}
 		}
 	}
 	w.write(
-		series{release: stable, instance: "s1", name: "jobs_total", shape: Counter, at: w.rising(4)},
-		series{release: canary, instance: "c1", name: "jobs_total", shape: Counter, at: anew(4)},
-		series{release: stable, instance: "s1", name: "failed_jobs_total", shape: Counter, at: w.rising(1)},
-		series{release: canary, instance: "c1", name: "failed_jobs_total", shape: Counter, at: anew(1)},
+		series{release: stable, instance: "s1", name: "jobs_total", kind: metric.Counter, at: w.rising(4)},
+		series{release: canary, instance: "c1", name: "jobs_total", kind: metric.Counter, at: anew(4)},
+		series{release: stable, instance: "s1", name: "failed_jobs_total", kind: metric.Counter, at: w.rising(1)},
+		series{release: canary, instance: "c1", name: "failed_jobs_total", kind: metric.Counter, at: anew(1)},
 	)
 	s, c := totals(w.read(w.ask(delivery.Metric{Kind: delivery.KindShare, Value: w.Select("failed_jobs_total", ""), Per: w.Select("jobs_total", "")})))
 	w.want("all of stable", s.N, 4*span)
@@ -196,9 +195,9 @@ func restart(w *world) {
 // born: most libraries publish a labelled counter from its first event on. An
 // instance that was read before without it had none.
 func born(w *world) {
-	all := series{release: canary, instance: "c1", name: "requests_total", labels: map[string]string{"code": "200"}, shape: Counter, at: w.rising(10)}
+	all := series{release: canary, instance: "c1", name: "requests_total", labels: code("200"), kind: metric.Counter, at: w.rising(10)}
 	bad := all
-	bad.labels, bad.from, bad.to = map[string]string{"code": "500"}, 28, span
+	bad.labels, bad.from, bad.to = code("500"), 28, span
 	bad.at = steady(3)
 	of := all
 	of.release, of.instance = stable, "s1"
@@ -211,7 +210,7 @@ func born(w *world) {
 
 func clean(w *world) {
 	for _, release := range []delivery.ReleaseID{stable, canary} {
-		w.write(series{release: release, instance: string(release), name: "requests_total", labels: map[string]string{"code": "200"}, shape: Counter, at: w.rising(10)})
+		w.write(series{release: release, instance: string(release), name: "requests_total", labels: code("200"), kind: metric.Counter, at: w.rising(10)})
 	}
 	s, c := totals(w.read(w.ask(w.errors())))
 	w.want("all of stable", s.N, 10*span)
@@ -221,9 +220,9 @@ func clean(w *world) {
 
 func missingArm(w *world) {
 	w.write(
-		series{release: stable, instance: "s1", name: "requests_total", labels: map[string]string{"code": "200"}, shape: Counter, at: w.rising(10)},
-		series{release: stable, instance: "s1", name: "memory_bytes", shape: Gauge, at: steady(1)},
-		series{release: stable, instance: "s1", name: "wait_seconds", shape: Histogram, at: w.spread(6, 3, 1, 0)},
+		series{release: stable, instance: "s1", name: "requests_total", labels: code("200"), kind: metric.Counter, at: w.rising(10)},
+		series{release: stable, instance: "s1", name: "memory_bytes", kind: metric.Gauge, at: steady(1)},
+		series{release: stable, instance: "s1", name: "wait_seconds", kind: metric.Histogram, at: w.spread(6, 3, 1, 0)},
 	)
 	for _, m := range []delivery.Metric{
 		w.errors(),
