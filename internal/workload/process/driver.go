@@ -79,6 +79,8 @@ type Driver struct {
 	close  context.CancelFunc
 	closed chan struct{}
 
+	meter meter
+
 	mu      sync.Mutex // guards spawned
 	spawned []int      // shims of this process, to be reaped
 }
@@ -327,12 +329,13 @@ func (d *Driver) List(ctx context.Context) ([]workload.Status, error) {
 	if err != nil {
 		return nil, fmt.Errorf("process: list: %w", err)
 	}
+	d.meter.look()
 	list := make([]workload.Status, 0, len(all))
 	for _, f := range all {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		s, err := f.status()
+		s, err := f.status(&d.meter)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // pruned, or not written yet
 		}
@@ -341,10 +344,11 @@ func (d *Driver) List(ctx context.Context) ([]workload.Status, error) {
 		}
 		list = append(list, s)
 	}
+	d.meter.keep(list)
 	return list, nil
 }
 
-func (f folder) status() (workload.Status, error) {
+func (f folder) status(m *meter) (workload.Status, error) {
 	alive, err := f.alive() // before the files: what is written after it is newer
 	if err != nil {
 		return workload.Status{}, err
@@ -387,6 +391,9 @@ func (f folder) status() (workload.Status, error) {
 	default:
 		s.Phase, s.PID = workload.Stopped, 0
 	}
+	if s.PID != 0 && mine {
+		s.Usage = m.of(s.Spec.ID, r)
+	}
 	return s, nil
 }
 
@@ -423,7 +430,7 @@ func (d *Driver) Prune(ctx context.Context, keep func(workload.Spec) bool) ([]wo
 	for _, f := range all {
 		trash := filepath.Join(d.root, ".gone-"+filepath.Base(string(f)))
 		err := f.atDoor(ctx, func() error {
-			s, err := f.status()
+			s, err := f.status(&d.meter)
 			if err != nil || s.Phase != workload.Stopped || keep(s.Spec) {
 				return err
 			}

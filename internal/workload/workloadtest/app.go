@@ -36,8 +36,13 @@ const (
 	WrongPort  Mode = "wrong-port"  // listens on a port of its own choice
 	Redirects  Mode = "redirects"   // 302 at /healthz
 	Talking    Mode = "talking"     // healthy; writes ARG lines, then each request's path
+	Working    Mode = "working"     // healthy; a child of it uses ARG, a duration, of CPU time, and holds 40 MiB
 	sleeping   Mode = "sleeping"    // child of Forking
+	toiling    Mode = "toiling"     // child of Working
 )
+
+// ToilMiB is the memory that the child of Working holds, in MiB.
+const ToilMiB = 40
 
 // appWord is the argument that makes a test binary the application.
 const appWord = "workloadtest-app"
@@ -83,6 +88,12 @@ func (a *app) run(ctx context.Context) error {
 	case sleeping:
 		<-ctx.Done()
 		return nil
+	case toiling:
+		return a.toil(ctx)
+	case Working:
+		if err := start(toiling); err != nil {
+			return err
+		}
 	case Slow:
 		d, err := time.ParseDuration(a.arg)
 		if err != nil {
@@ -128,6 +139,38 @@ func fork() error {
 	inside := exec.Command(exe, appWord, string(sleeping))
 	outside := exec.Command("setsid", exe, appWord, string(sleeping))
 	return errors.Join(inside.Start(), outside.Start())
+}
+
+// start leaves one process behind, in the group.
+func start(m Mode) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return exec.Command(exe, appWord, string(m)).Start()
+}
+
+// toil uses CPU time, and holds what it took.
+func (a *app) toil(ctx context.Context) error {
+	want, err := time.ParseDuration(a.arg)
+	if err != nil {
+		return err
+	}
+	a.arg = strconv.Itoa(ToilMiB)
+	if err := a.take(); err != nil {
+		return err
+	}
+	for n := byte(0); ctx.Err() == nil; n++ {
+		for i := range a.held {
+			a.held[i] += n
+		}
+		var r unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil || time.Duration(r.Utime.Nano()+r.Stime.Nano()) >= want {
+			break
+		}
+	}
+	<-ctx.Done()
+	return nil
 }
 
 func (a *app) take() error {
@@ -226,7 +269,7 @@ func (a *app) healthz(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)
-	case Healthy, Slow, Silent, Crashing, ExitAtOnce, Stubborn, Forking, Greedy, WrongPort, Talking, sleeping:
+	case Healthy, Slow, Silent, Crashing, ExitAtOnce, Stubborn, Forking, Greedy, WrongPort, Talking, Working, sleeping, toiling:
 		w.WriteHeader(http.StatusNoContent)
 	}
 }

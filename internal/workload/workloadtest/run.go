@@ -38,6 +38,7 @@ func Run(t *testing.T, open Open) {
 		"StopEndsABackoff":                stopBackoff,
 		"AnotherDriverAdopts":             adopts,
 		"MemoryLimitHolds":                memoryLimit,
+		"UsageIsOfTheWholeFamily":         usage,
 		"LogsMergeTailAndFollow":          logs,
 		"ChangedRings":                    changed,
 		"KillOfTheServerInMidEnsure":      killServer,
