@@ -21,7 +21,12 @@ type Arm struct {
 	Again *Arm   // of them, those whose key had failed or been very slow before; no evidence against a release. nil is none
 	Drawn uint64 // of them, those whose key was made for them, and so was drawn once by Block.Weight
 	Lost  uint64 // requests that were carried to it and of which nothing was heard again
+
+	Places map[string]Place // of the units, by the instance that was asked last; for words only, and may be nil
 }
+
+// Place is what one instance did.
+type Place struct{ Units, Bad uint64 }
 
 // Block is one second of both releases at once. Only concurrent counts are
 // compared: a before-and-after comparison would judge the hour, not the release.

@@ -1,0 +1,165 @@
+package analysis
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
+)
+
+// Rules is the version of the rules by which this judge judges. It rises
+// whenever the same tape may give another verdict than before.
+const Rules = 2
+
+// Tape is everything one judge was told, in order. The same tape gives the same
+// verdict, bit for bit, under the same Rules.
+type Tape struct {
+	Rules    int                  // that judged it last
+	Policy   delivery.JudgePolicy // with its zero fields filled
+	Baseline Arm
+	Entries  []Entry
+}
+
+// Entry is one thing that a judge was told: a second to judge, a second to
+// leave out, or that the rollout went on to its next step.
+type Entry struct {
+	Step  bool   // the next step has begun; there is no block
+	Left  string // why the block's second was left out; of the block only the second is known
+	Block Block
+}
+
+// Differs says why this judge may not come to the verdict that was given when
+// the tape was made; "" if it does.
+func (t Tape) Differs() string {
+	if t.Rules == Rules {
+		return ""
+	}
+	return fmt.Sprintf("it was judged by rules %d, and this Slipway judges by rules %d: the verdict may differ", t.Rules, Rules)
+}
+
+// Replay returns a judge that was told all of the tape.
+func Replay(t Tape) *Judge {
+	j := New(t.Policy, t.Baseline)
+	for _, e := range t.Entries {
+		j.tell(e)
+	}
+	return j
+}
+
+// ReplayEach is Replay that stops after each entry and hands out the judge, to
+// be asked and not to be told, until go on is false.
+func ReplayEach(t Tape, each func(j *Judge, e Entry) bool) {
+	j := New(t.Policy, t.Baseline)
+	for _, e := range t.Entries {
+		if j.tell(e); !each(j, e) {
+			return
+		}
+	}
+}
+
+func (j *Judge) tell(e Entry) {
+	switch {
+	case e.Step:
+		j.NextStep()
+	case e.Left != "":
+		j.LeaveOut(e.Block.Second, e.Left)
+	default:
+		_ = j.Observe(e.Block) // it was refused then as now, and the verdict says so
+	}
+}
+
+// Recorder is a judge that writes down what it is told, in parts that are kept
+// one after the other. A Recorder is not safe for concurrent use.
+type Recorder struct {
+	judge  *Judge
+	part   int     // number of the next part
+	writer encoder // what was told since the last part was kept
+	sealed int     // bytes of it that Part returned
+}
+
+// Record returns a judge as New does, whose tape begins now.
+func Record(p delivery.JudgePolicy, baseline Arm) (*Recorder, error) {
+	r := &Recorder{judge: New(p, baseline)}
+	if err := r.writer.header(Tape{Rules: Rules, Policy: Defaults(p), Baseline: baseline}); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Resume returns the recorder that made the parts, all of them and in order, as
+// it was when the last of them was made. If other rules judged till then, the
+// whole tape is judged anew, and the next part says so.
+func Resume(parts [][]byte) (*Recorder, error) {
+	t, last, err := decode(parts)
+	if err != nil {
+		return nil, err
+	}
+	r := &Recorder{judge: Replay(t), part: len(parts), writer: encoder{last: last}}
+	if t.Rules != Rules {
+		r.writer.rules(Rules)
+	}
+	return r, nil
+}
+
+// Observe judges one block as Judge.Observe does.
+func (r *Recorder) Observe(b Block) error {
+	if !r.judge.deaf(b.Second) {
+		r.writer.block(b)
+	}
+	return r.judge.Observe(b)
+}
+
+// LeaveOut records that a second is not judged as Judge.LeaveOut does. An empty
+// reason is one that nobody knows.
+func (r *Recorder) LeaveOut(second int64, why string) {
+	if why == "" {
+		why = "for an unknown reason"
+	}
+	if !r.judge.deaf(second) {
+		r.writer.left(second, why)
+	}
+	r.judge.LeaveOut(second, why)
+}
+
+// NextStep tells the judge of a new step as Judge.NextStep does.
+func (r *Recorder) NextStep() {
+	if !r.judge.failed {
+		r.writer.step()
+	}
+	r.judge.NextStep()
+}
+
+// deaf says whether a judge takes no notice of a second, so that it need not be kept.
+func (j *Judge) deaf(second int64) bool { return j.failed || second <= j.last }
+
+// Verdict returns the judge's word as Judge.Verdict does.
+func (r *Recorder) Verdict() delivery.Verdict { return r.judge.Verdict() }
+
+// Next is the second after the last one that the judge knows of; false if it
+// knows none. Earlier ones are refused.
+func (r *Recorder) Next() (int64, bool) {
+	return r.judge.last + 1, r.judge.last != math.MinInt64
+}
+
+// Judge returns the judge, to be asked and not to be told.
+func (r *Recorder) Judge() *Judge { return r.judge }
+
+// Part returns the next part of the tape: its number from 0, and what was told
+// since the last part was kept. It is nil when nothing was.
+func (r *Recorder) Part() (number int, part []byte) {
+	r.sealed = len(r.writer.body)
+	if r.sealed == 0 {
+		return r.part, nil
+	}
+	return r.part, seal(r.part, r.writer.body)
+}
+
+// Kept says that what Part returned last is in safe keeping.
+func (r *Recorder) Kept() {
+	if r.sealed == 0 {
+		return
+	}
+	r.part++
+	r.writer.body = append(r.writer.body[:0], r.writer.body[r.sealed:]...)
+	r.sealed = 0
+}
