@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -27,6 +29,8 @@ type model struct {
 	allotted map[string]int
 	counter  int64
 	keys     map[string]bool
+	minutes  map[string]Minute
+	tapes    map[delivery.RolloutID][][]byte
 	lines    int64
 }
 
@@ -34,6 +38,7 @@ func (m model) clone() model {
 	m.changes, m.rollouts, m.holds = slices.Clone(m.changes), slices.Clone(m.rollouts), slices.Clone(m.holds)
 	m.stables, m.routes, m.wants = maps.Clone(m.stables), maps.Clone(m.routes), maps.Clone(m.wants)
 	m.releases, m.allotted, m.keys = maps.Clone(m.releases), maps.Clone(m.allotted), maps.Clone(m.keys)
+	m.minutes, m.tapes = maps.Clone(m.minutes), maps.Clone(m.tapes)
 	return m
 }
 
@@ -64,7 +69,7 @@ func (m *model) step(t *rapid.T, tx *Tx) error {
 	service, env, version := services.Draw(t, "service"), places.Draw(t, "env"), versions.Draw(t, "version")
 	at := service + "/" + env
 	rel := release(service, version)
-	switch rapid.IntRange(0, 10).Draw(t, "what") {
+	switch rapid.IntRange(0, 12).Draw(t, "what") {
 	case 0:
 		m.releases[rel.ID] = rel
 		return tx.PutRelease(rel)
@@ -91,6 +96,12 @@ func (m *model) step(t *rapid.T, tx *Tx) error {
 		return tx.SetWant(w)
 	case 9:
 		return m.allot(t, tx, at)
+	case 10:
+		mi := minuteOf(service, rapid.IntRange(0, 3).Draw(t, "minute"), fmt.Sprintf(`{"n":%d}`, rapid.IntRange(0, 9).Draw(t, "n")))
+		m.minutes[fmt.Sprint(mi.At.Unix(), service)] = mi
+		return tx.PutMinutes([]Minute{mi})
+	case 11:
+		return m.tape(t, tx)
 	default:
 		return m.intend(t, tx, at)
 	}
@@ -232,6 +243,27 @@ func (m *model) intend(t *rapid.T, tx *Tx, key string) error {
 	return err
 }
 
+func (m *model) tape(t *rapid.T, tx *Tx) error {
+	if len(m.rollouts) == 0 {
+		return nil
+	}
+	id := m.rollouts[rapid.IntRange(0, len(m.rollouts)-1).Draw(t, "rollout")].ID
+	had := m.tapes[id]
+	part := len(had) + rapid.IntRange(-1, 1).Draw(t, "part")
+	data := []byte{byte(rapid.IntRange(0, 1).Draw(t, "data"))}
+	err := tx.AppendTape(id, part, data)
+	switch {
+	case part == len(had):
+		m.tapes[id] = append(slices.Clone(had), data)
+		return err
+	case part == len(had)-1 && part >= 0 && bytes.Equal(had[part], data):
+		return err
+	case !errors.Is(err, delivery.ErrConflict):
+		t.Fatalf("AppendTape of part %d after %d = %v, want ErrConflict", part, len(had), err)
+	}
+	return nil
+}
+
 // check compares all that s reads with the model.
 func (m model) check(t *rapid.T, s *Store) {
 	var open []delivery.Rollout
@@ -269,6 +301,10 @@ func (m model) check(t *rapid.T, s *Store) {
 	if got := must[map[string]int](t)(s.Allotted(t.Context())); !maps.Equal(got, m.allotted) {
 		t.Fatalf("Allotted = %v, want %v", got, m.allotted)
 	}
+	same(t, "minutes", must[[]Minute](t)(s.Minutes(t.Context(), MinuteQuery{From: minute, To: minute.Add(time.Hour)})), ordered(m.minutes))
+	for id, parts := range m.tapes {
+		same(t, "tape", must[[][]byte](t)(s.Tape(t.Context(), id)), parts)
+	}
 	if report := must[Report](t)(s.Verify(t.Context())); report.Broken != nil || report.Lines != m.lines {
 		t.Fatalf("Verify = %+v, want %d lines", report, m.lines)
 	}
@@ -303,6 +339,7 @@ func TestStoreIsTheModel(t *testing.T) {
 		m := model{
 			stables: map[string]delivery.Stable{}, routes: map[string]delivery.Route{}, wants: map[string]delivery.Want{},
 			releases: map[delivery.ReleaseID]delivery.Release{}, allotted: map[string]int{}, keys: map[string]bool{},
+			minutes: map[string]Minute{}, tapes: map[delivery.RolloutID][][]byte{},
 		}
 		for range rapid.IntRange(1, 12).Draw(t, "writes") {
 			next := m.clone()

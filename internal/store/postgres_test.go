@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
 )
@@ -41,6 +43,17 @@ func texts(t *testing.T) []string {
 	s.Changes(ctx, ChangeQuery{Service: "cart", Before: 1})
 	s.Rollouts(ctx, RolloutQuery{Service: "cart", Env: "prod", Change: 1, Open: true, BeforeSeq: 9})
 	s.Events(ctx, EventQuery{Since: 1, Before: 9, Change: 1, Rollout: "1/prod", Service: "cart", Env: "prod", Newest: true})
+	s.Minutes(ctx, MinuteQuery{Service: "cart", Env: "prod", Release: "r1", From: minute, To: minute.Add(time.Hour)})
+	s.Trace(ctx, "t")
+	write(t, s, func(tx *Tx) error {
+		_, errM := tx.PruneMinutes(minute)
+		_, errT := tx.PruneTraces(minute)
+		again := tx.AppendTape("1/dev", 0, []byte{0, 255, 1})
+		return errors.Join(errM, errT, again)
+	})
+	r := must[delivery.Rollout](t)(s.Rollout(ctx, "1/dev"))
+	r.Started = noon
+	write(t, s, func(tx *Tx) error { _, err := tx.SaveRollout(r); return err })
 	aside(t, s)
 	if _, err := s.Verify(ctx); err != nil {
 		t.Fatal(err)
@@ -83,7 +96,7 @@ func TestSQLIsCommon(t *testing.T) {
 		}
 	}
 	all := texts(t)
-	if len(all) < 45 {
+	if len(all) < 58 {
 		t.Errorf("only %d statements were collected", len(all))
 	}
 	alien := regexp.MustCompile(`(?i)\?|pragma|autoincrement|rowid|insert or |replace into|ifnull|datetime|json_|glob `)

@@ -171,6 +171,11 @@ func (t *Tx) SaveRollout(r delivery.Rollout) (delivery.Rollout, error) {
 	if n != 1 {
 		return r, fmt.Errorf("store: %s: %w", what, delivery.ErrConflict)
 	}
+	if old.Started.IsZero() && !next.Started.IsZero() {
+		if err := t.claim(next); err != nil {
+			return r, wrap(what, err)
+		}
+	}
 	t.touch("rollout "+string(r.ID), partRollouts)
 	return next, nil
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pressly/goose/v3"
 
@@ -32,6 +33,9 @@ type memory struct {
 	Events   []delivery.Event
 	Allotted map[string]int
 	Answer   []byte
+	Minutes  []Minute         `json:",omitempty"`
+	Tape     [][]byte         `json:",omitempty"`
+	Traces   []delivery.Trace `json:",omitempty"`
 }
 
 func remembered(t *testing.T, s *Store) memory {
@@ -47,6 +51,9 @@ func remembered(t *testing.T, s *Store) memory {
 		Events:   must[[]delivery.Event](t)(s.Events(t.Context(), EventQuery{Limit: MaxLimit})),
 		Allotted: must[map[string]int](t)(s.Allotted(t.Context())),
 		Answer:   answer,
+		Minutes:  must[[]Minute](t)(s.Minutes(t.Context(), MinuteQuery{From: minute, To: minute.Add(time.Hour)})),
+		Tape:     must[[][]byte](t)(s.Tape(t.Context(), "1/dev")),
+		Traces:   must[[]delivery.Trace](t)(s.Traces(t.Context(), 1)),
 	}
 }
 
@@ -73,6 +80,19 @@ func lived(t *testing.T, s *Store) {
 		_, allot := tx.Allot("prod/s000>s001", func(map[int]bool) (int, error) { return 9001, nil })
 		_, count := tx.Counter("table")
 		return errors.Join(allot, count, tx.Remember("key", "deploy", []byte("answer"), noon))
+	})
+	testified(t, s)
+}
+
+// testified keeps some of every kind of evidence.
+func testified(t *testing.T, s *Store) {
+	t.Helper()
+	write(t, s, func(tx *Tx) error {
+		return errors.Join(
+			tx.PutMinutes([]Minute{minuteOf("s001", 0, `{"n":1}`), minuteOf("s001", 1, `{"n":2}`)}),
+			tx.AppendTape("1/dev", 0, []byte{0, 255, 1}),
+			tx.PutTrace(delivery.Trace{ID: "4bf92f3577b34da6a3ce929d0e0e4736", Change: 1, Release: "r1", At: minute}),
+		)
 	})
 }
 
@@ -168,7 +188,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Open(t.Context(), path)
-	complains(t, err, path, "newer Slipway: its schema is 99, this one knows 1 to 1")
+	complains(t, err, path, "newer Slipway: its schema is 99, this one knows 1 to 2")
 }
 
 // A process that died while it made the database leaves nothing in the way.
