@@ -123,14 +123,13 @@ func (r *Recorder) LeaveOut(second int64, why string) {
 
 // NextStep tells the judge of a new step as Judge.NextStep does.
 func (r *Recorder) NextStep() {
-	if !r.judge.failed {
-		r.writer.step()
-	}
+	r.writer.step()
 	r.judge.NextStep()
 }
 
-// deaf says whether a judge takes no notice of a second, so that it need not be kept.
-func (j *Judge) deaf(second int64) bool { return j.failed || second <= j.last }
+// deaf says whether a judge takes no notice of a second, so that it need not be
+// kept. What comes after a fail is kept, for people.
+func (j *Judge) deaf(second int64) bool { return second <= j.last }
 
 // Verdict returns the judge's word as Judge.Verdict does.
 func (r *Recorder) Verdict() delivery.Verdict { return r.judge.Verdict() }
