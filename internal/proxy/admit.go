@@ -96,7 +96,7 @@ func (x *passage) queued(ctx context.Context) (p *endpoint, why *problem, again 
 	case p != nil || x.remains():
 		return p, nil, false
 	}
-	x.ticket.end(cancelled, 0, 0, 0) // it did not wait for what left it behind
+	x.ends(cancelled, 0, 0, 0) // it did not wait for what left it behind
 	x.ticket, x.fault, x.arrived = ticket{}, nil, time.Now()
 	return nil, nil, true
 }

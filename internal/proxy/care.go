@@ -31,7 +31,6 @@ type care struct {
 	share    delivery.Weight // of retries
 	eject    ejection
 	rates    *limit.Rates // nil when there are none
-	budget   *limit.Budget
 	hold     *limit.Hold
 }
 
@@ -50,9 +49,9 @@ func careFor(spec *traffic.Route, old *route) care {
 	}
 	now := time.Now()
 	if old != nil {
-		c.rates, c.budget, c.hold = old.rates, old.budget, old.hold
+		c.rates, c.hold = old.rates, old.hold
 	} else {
-		c.budget, c.hold = limit.NewBudget(now), &limit.Hold{}
+		c.hold = &limit.Hold{}
 	}
 	c.rates = limit.NewRates(spec.Rates, c.rates, now)
 	if c.perTry >= c.timeout {
@@ -73,6 +72,18 @@ func queueFor(spec *traffic.Route, release delivery.ReleaseID, old *route) *limi
 		}
 	}
 	return &limit.Queue{}
+}
+
+// budgetFor returns the budget of a pool's retries, which outlives the table. Each
+// release has its own: one that fails must not use up what saves the callers of
+// the other, or that one would look as bad.
+func budgetFor(release delivery.ReleaseID, old *route) *limit.Budget {
+	if old != nil {
+		if p := old.pool(release); p != nil {
+			return p.budget
+		}
+	}
+	return limit.NewBudget(time.Now())
 }
 
 // serves says whether requests that are held have somewhere to go.

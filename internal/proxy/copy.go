@@ -41,7 +41,7 @@ type copying struct {
 	copy   *mirror.Copy
 	length int64 // of the body, or -1
 	read   int64
-	gen    int64
+	drawn  *draw
 	over   bool // whole, or dropped
 }
 
@@ -62,7 +62,7 @@ func (x *exchange) mirror() {
 	if most == 0 {
 		most = mirror.MaxBody
 	}
-	t := &copying{of: c, length: x.r.ContentLength, gen: x.route.spec.Gen}
+	t := &copying{of: c, length: x.r.ContentLength, drawn: &pool.aside}
 	if t.length <= most {
 		t.copy = x.e.copies.Copy(mirror.Job{Lane: c.route + " " + string(m.Release), Head: headBytes(c.head), Most: most, Send: c.send})
 	}
@@ -148,7 +148,7 @@ func (t *copying) drop() {
 // dropped counts a copy that is not sent.
 func (t *copying) dropped() {
 	t.over = true
-	t.of.series().dropped(time.Now(), t.gen)
+	t.of.series().dropped(time.Now(), t.drawn)
 }
 
 func (c *copied) series() *series {
@@ -158,26 +158,26 @@ func (c *copied) series() *series {
 // find claims an instance by the table in force, as passage.enter does, or
 // returns nil when the release has none any more. Where requests wait for one, or
 // would have to, a copy gives way, and full is true.
-func (c *copied) find(now time.Time) (p *endpoint, gen int64, full bool) {
+func (c *copied) find(now time.Time) (p *endpoint, drawn *draw, full bool) {
 	for {
 		t := c.e.table.Load()
 		r := t.routes[c.route]
 		if r == nil || r.pool(c.to.Release) == nil {
-			return nil, 0, false
+			return nil, nil, false
 		}
 		pool := r.pool(c.to.Release)
 		if pool.queue != nil && pool.queue.Waiting() > 0 {
-			return nil, r.spec.Gen, true
+			return nil, &pool.aside, true
 		}
 		if p, full = pool.pick(now, nil); p == nil && !full {
 			p, full = pool.pickAny(now, nil)
 		}
 		if p == nil {
-			return nil, r.spec.Gen, full
+			return nil, &pool.aside, full
 		}
 		if p.claim(pool.most) {
 			if c.e.table.Load() == t {
-				return p, r.spec.Gen, false
+				return p, &pool.aside, false
 			}
 			p.unclaim()
 		}
@@ -187,15 +187,15 @@ func (c *copied) find(now time.Time) (p *endpoint, gen int64, full bool) {
 // send carries the copy and counts how it ends.
 func (c *copied) send(ctx context.Context, body []byte) {
 	began := time.Now()
-	p, gen, full := c.find(began)
+	p, drawn, full := c.find(began)
 	if full {
-		c.series().dropped(began, gen)
+		c.series().dropped(began, drawn)
 	}
 	if p == nil {
 		return
 	}
 	defer p.unclaim()
-	k := c.series().begin(began, gen, c.who)
+	k := c.series().begin(began, drawn, c.who)
 	ctx, stop := context.WithTimeoutCause(ctx, c.limit, errNoAnswer)
 	defer stop()
 	res, err := roundTrip(ctx, p, call{req: c.request(ctx, p, body), whole: body})

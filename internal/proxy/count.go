@@ -5,11 +5,11 @@ import (
 	"hash/maphash"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/slipway-cd/slipway/internal/analysis"
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/proxy/metrics"
 	"github.com/slipway-cd/slipway/internal/traffic"
@@ -31,7 +31,9 @@ type seriesKey struct {
 // counts holds every ring. Requests touch only their own ring; frames walk all.
 type counts struct {
 	seed  maphash.Seed
-	epoch atomic.Int64 // raised by each frame; a block remembers when it last grew
+	now   func() time.Time
+	epoch atomic.Int64  // raised by each frame; a block remembers when it last grew
+	lost  atomic.Uint64 // callers in trouble that no memory had room for
 
 	mu       sync.Mutex
 	series   map[seriesKey]*series     // guarded by mu
@@ -40,7 +42,7 @@ type counts struct {
 }
 
 func newCounts() *counts {
-	c := &counts{seed: maphash.MakeSeed(), series: map[seriesKey]*series{}, turns: map[string]map[int64]bool{}}
+	c := &counts{seed: maphash.MakeSeed(), now: time.Now, series: map[seriesKey]*series{}, turns: map[string]map[int64]bool{}}
 	c.epoch.Store(1)
 	return c
 }
@@ -48,8 +50,9 @@ func newCounts() *counts {
 // series is the ring of one route, release and caller: one block per second, and
 // the sums of all seconds there ever were.
 type series struct {
-	of  *counts
-	key seriesKey
+	of    *counts
+	key   seriesKey
+	split string // the route whose split draws its requests
 
 	mu    sync.Mutex
 	ring  [kept]*block  // guarded by mu
@@ -70,6 +73,9 @@ type block struct {
 	bins  []binCount     // sorted
 	index map[uint64]int // key hash -> unit; nil once the second is past
 	units []unit
+
+	againBins []binCount // sorted; of Again
+	places    []placed
 }
 
 type binCount struct {
@@ -79,7 +85,9 @@ type binCount struct {
 
 // unit is what is known of one sticky key in one second.
 type unit struct {
-	bad bool
+	bad   bool
+	field bool // by what the answer's body says only
+	again bool // its caller was in trouble before
 }
 
 func (c *counts) get(route string, release delivery.ReleaseID, caller string) *series {
@@ -88,7 +96,7 @@ func (c *counts) get(route string, release delivery.ReleaseID, caller string) *s
 	defer c.mu.Unlock()
 	s := c.series[key]
 	if s == nil {
-		s = &series{of: c, key: key}
+		s = &series{of: c, key: key, split: key.drawnBy()}
 		c.series[key] = s
 	}
 	return s
@@ -101,6 +109,15 @@ func (c *counts) of(r *traffic.Route, p *traffic.Pool, caller string) *series {
 	s.about = about{service: r.Service, env: r.Env, version: p.Version}
 	s.mu.Unlock()
 	return s
+}
+
+// drawnBy is the route whose split draws the requests of a series: its own, but
+// for those that are counted by another one's.
+func (k seriesKey) drawnBy() string {
+	if name, arm := strings.CutPrefix(k.caller, traffic.ArmCaller); arm {
+		return strings.TrimSuffix(name, ")")
+	}
+	return k.route
 }
 
 // splitChanged marks the second of a change of the route's split: all of its
@@ -120,8 +137,8 @@ func (c *counts) splitChanged(route string, at time.Time) {
 		}
 	}
 	var touched []*series
-	for k, s := range c.series {
-		if k.route == route {
+	for _, s := range c.series {
+		if s.split == route {
 			touched = append(touched, s)
 		}
 	}
@@ -149,65 +166,15 @@ func (s *series) touch(b *block) {
 	s.grown = b.epoch
 }
 
-// ticket is one counted request: it is begun once, answered at most once, ended once.
-type ticket struct {
-	s     *series
-	b     *block
-	began time.Time
-	took  time.Duration // to the head of the answer; negative while there is none
-	unit  int           // in b.units; -1 for one that is not told apart
-	first bool          // the unit's first request
-	open  bool          // first and without an answer yet
-}
-
-// begin counts the arrival of a request under the split gen.
-func (s *series) begin(at time.Time, gen int64, who caller) ticket {
-	second := at.Unix()
-	s.mu.Lock()
-	b := s.ring[second%kept]
-	if b == nil || b.Second != second {
-		s.mu.Unlock()
-		mixed := s.of.changedIn(s.key.route, second)
-		s.mu.Lock()
-		b = s.open(second, gen, mixed)
-	}
-	defer s.mu.Unlock()
-	t := ticket{s: s, b: b, began: at, took: -1, unit: -1, first: true}
-	b.Requests++
-	b.Unfinished++
-	s.ever.Requests++
-	s.ever.Unfinished++
-	b.Mixed = b.Mixed || b.Gen != gen
-	if !who.fresh && b.index != nil {
-		h := maphash.String(s.of.seed, who.key)
-		u, known := b.index[h]
-		switch {
-		case known:
-			t.unit, t.first = u, false
-		case len(b.units) < maxUnits:
-			t.unit = len(b.units)
-			b.index[h] = t.unit
-			b.units = append(b.units, unit{})
-		}
-	}
-	if t.first {
-		t.open = true
-		b.Units++
-		b.UnitsOpen++
-	}
-	s.touch(b)
-	return t
-}
-
 // open returns the block of second, made new if it is not there; s.mu is held.
-func (s *series) open(second, gen int64, mixed bool) *block {
+func (s *series) open(second int64, d *draw, mixed bool) *block {
 	at := second % kept
 	if b := s.ring[at]; b != nil && b.Second == second {
 		return b
 	}
 	b := &block{Block: traffic.Block{
 		Route: s.key.route, Release: s.key.release, Caller: s.key.caller,
-		Second: second, Gen: gen, Mixed: mixed,
+		Second: second, Gen: d.gen, Share: d.share, Mixed: mixed,
 	}}
 	if second < s.last-1 {
 		return b // a clock that went back: counted, never shown
@@ -222,84 +189,16 @@ func (s *series) open(second, gen int64, mixed bool) *block {
 	return b
 }
 
-// answered records the time to the head of the answer, which counts for the
-// unit when it is its first.
-func (t *ticket) answered(took time.Duration) {
-	t.took = max(took, 0)
-	if !t.open {
-		return
-	}
-	t.open = false
-	bin := analysis.Bin(took.Seconds())
-	t.s.mu.Lock()
-	defer t.s.mu.Unlock()
-	t.b.UnitsOpen--
-	i, found := slices.BinarySearchFunc(t.b.bins, bin, func(c binCount, bin int) int { return c.bin - bin })
-	if !found {
-		t.b.bins = slices.Insert(t.b.bins, i, binCount{bin: bin})
-	}
-	t.b.bins[i].n++
-	t.s.touch(t.b)
-}
-
-// retried counts one more attempt.
-func (t *ticket) retried() {
-	t.s.mu.Lock()
-	t.b.Retries++
-	t.s.ever.Retries++
-	t.s.touch(t.b)
-	t.s.mu.Unlock()
-}
-
-// more adds bytes that passed since the request was ended (upgraded connections).
-func (t *ticket) more(in, out int64) {
-	t.s.mu.Lock()
-	t.b.BytesIn += uint64(in)
-	t.b.BytesOut += uint64(out)
-	t.s.ever.BytesIn += uint64(in)
-	t.s.ever.BytesOut += uint64(out)
-	t.s.touch(t.b)
-	t.s.mu.Unlock()
-}
-
 // dropped counts a copy that was not sent.
-func (s *series) dropped(at time.Time, gen int64) {
+func (s *series) dropped(at time.Time, d *draw) {
 	second := at.Unix()
-	mixed := s.of.changedIn(s.key.route, second)
+	mixed := s.of.changedIn(s.split, second)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b := s.open(second, gen, mixed)
+	b := s.open(second, d, mixed)
 	b.Dropped++
 	s.ever.Dropped++
 	s.touch(b)
-}
-
-// end counts how the request ended.
-func (t *ticket) end(how outcome, status int, in, out int64) class {
-	c := classOf(how, status)
-	t.s.mu.Lock()
-	defer t.s.mu.Unlock()
-	b := t.b
-	c.add(&b.Block, in, out)
-	c.add(&t.s.ever, in, out)
-	if t.took >= 0 {
-		t.s.times.Add(int64(t.took))
-	}
-	if t.open {
-		t.open = false
-		b.UnitsOpen--
-	}
-	if c.bad() {
-		switch {
-		case t.unit < 0:
-			b.UnitsBad++
-		case !b.units[t.unit].bad:
-			b.units[t.unit].bad = true
-			b.UnitsBad++
-		}
-	}
-	t.s.touch(b)
-	return c
 }
 
 // collect returns what grew since the frame that returned the epoch since, and
@@ -366,9 +265,21 @@ func (c *counts) block(k legacyKey) (traffic.Block, bool) {
 // out is b as it is shown; the lock of its series is held.
 func (b *block) out() traffic.Block {
 	out := b.Block
-	out.Bins = make(map[int]uint32, len(b.bins))
-	for _, c := range b.bins {
-		out.Bins[c.bin] = c.n
+	out.Bins = mapOf(b.bins)
+	if b.Again != nil {
+		again := *b.Again
+		again.Bins = mapOf(b.againBins)
+		out.Again = &again
+	}
+	if len(b.places) > 0 {
+		out.Places = make(map[string]traffic.Place, len(b.places))
+		for _, p := range b.places {
+			out.Places[p.id] = p.Place
+		}
+	}
+	if b.Pairs != nil {
+		pairs := *b.Pairs
+		out.Pairs = &pairs
 	}
 	return out
 }

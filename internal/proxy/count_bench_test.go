@@ -20,9 +20,10 @@ func BenchmarkCount(b *testing.B) {
 	}
 	c := newCounts()
 	s := c.get("prod/shop", "r1", "")
+	d := &draw{gen: 1}
 	one := func(i int) {
 		at := time.Now()
-		t := s.begin(at, 1, keys[i%len(keys)])
+		t := s.begin(at, d, keys[i%len(keys)])
 		t.answered(time.Since(at))
 		t.end(finished, 200, 10, 200)
 	}
@@ -39,7 +40,7 @@ func BenchmarkCount(b *testing.B) {
 			if i%len(keys) == 0 {
 				at = at.Add(time.Second) // as by 10,000 requests a second
 			}
-			t := s.begin(at, 1, keys[i%len(keys)])
+			t := s.begin(at, d, keys[i%len(keys)])
 			t.answered(time.Millisecond)
 			t.end(finished, 200, 10, 200)
 		}

@@ -124,7 +124,7 @@ func (x *exchange) answerDirect(p *endpoint, conn *upstream.Conn, res *wire.Resp
 		}
 	}()
 	if !x.crossed {
-		x.ticket.answered(time.Since(x.ticket.began))
+		x.answered(time.Since(x.ticket.began))
 	}
 	if res.Upgrade { // nobody asked for it
 		x.refuse(failure{broken, errNotAsked})

@@ -40,7 +40,7 @@ func (x *exchange) bear(p *endpoint) (_ *endpoint, on bool) {
 	}
 	now := time.Now()
 	if status := x.fault.Abort(now); status != 0 {
-		x.ticket.answered(now.Sub(x.ticket.began))
+		x.answered(now.Sub(x.ticket.began))
 		x.end(failure{finished, errors.New("aborted by fault " + x.fault.ID())}, status, 0)
 		problem{Status: status, Code: "fault", Detail: "fault " + x.fault.ID() + " made this answer, on purpose"}.answer(x.w, x.r)
 		return nil, false

@@ -165,6 +165,7 @@ func (e *engine) builder() builder {
 			return newEndpoint(spec, p.Release, p.Protocol, e.uppers, e.log)
 		},
 		series: e.counts.of,
+		lost:   &e.counts.lost,
 		files:  e.files,
 	}
 }
@@ -335,8 +336,7 @@ func (e *engine) sweep() {
 		if r == nil {
 			return false
 		}
-		p := r.pool(k.release)
-		return p != nil && p.series[k.caller] != nil
+		return r.counts(k)
 	})
 	e.mu.Lock()
 	e.prune()

@@ -264,9 +264,9 @@ func TestCounts(t *testing.T) {
 		s := c.get("prod/shop", "r1", "")
 		at := time.Now()
 		one := caller{key: "one"}
-		a := s.begin(at, 1, one)
-		b := s.begin(at, 1, one) // the same unit
-		n := s.begin(at, 1, caller{key: "x", fresh: true})
+		a := s.begin(at, &draw{gen: 1}, one)
+		b := s.begin(at, &draw{gen: 1}, one) // the same unit
+		n := s.begin(at, &draw{gen: 1}, caller{key: "x", fresh: true})
 		blocks, _, epoch := c.collect(0, 0)
 		if got := blocks[0]; len(blocks) != 1 || got.Requests != 3 || got.Unfinished != 3 || got.Units != 2 || got.UnitsOpen != 2 {
 			t.Fatalf("blocks = %+v", blocks)
@@ -292,7 +292,7 @@ func TestCounts(t *testing.T) {
 			t.Errorf("nothing grew, yet %d blocks are sent again", len(blocks))
 		}
 		// A late finisher is counted in the second of its arrival, and sent again.
-		long := s.begin(at, 1, one)
+		long := s.begin(at, &draw{gen: 1}, one)
 		time.Sleep(100 * time.Second)
 		_, _, epoch = c.collect(epoch, 0)
 		c.sweep(time.Now(), func(seriesKey) bool { return true })
@@ -319,14 +319,14 @@ func TestMixedSeconds(t *testing.T) {
 		c := newCounts()
 		old, next := c.get("prod/shop", "r1", ""), c.get("prod/shop", "r2", "")
 		far := c.get("prod/cart", "r9", "")
-		far.begin(time.Now(), 1, caller{key: "a"})
-		old.begin(time.Now(), 1, caller{key: "a"})
+		far.begin(time.Now(), &draw{gen: 1}, caller{key: "a"})
+		old.begin(time.Now(), &draw{gen: 1}, caller{key: "a"})
 		c.splitChanged("prod/shop", time.Now())
-		next.begin(time.Now(), 2, caller{key: "b"})
+		next.begin(time.Now(), &draw{gen: 2}, caller{key: "b"})
 		time.Sleep(time.Second)
-		next.begin(time.Now(), 2, caller{key: "b"})
-		old.begin(time.Now(), 1, caller{key: "a"}) // routed by the old table, just late
-		old.begin(time.Now(), 2, caller{key: "a"})
+		next.begin(time.Now(), &draw{gen: 2}, caller{key: "b"})
+		old.begin(time.Now(), &draw{gen: 1}, caller{key: "a"}) // routed by the old table, just late
+		old.begin(time.Now(), &draw{gen: 2}, caller{key: "a"})
 		blocks, _, _ := c.collect(0, 0)
 		var got []string
 		for _, b := range blocks {
@@ -346,10 +346,10 @@ func TestUnitsAreBounded(t *testing.T) {
 	s := c.get("r", "r1", "")
 	at := time.Now()
 	for i := range maxUnits + 10 {
-		s.begin(at, 1, caller{key: fmt.Sprint(i)})
+		s.begin(at, &draw{gen: 1}, caller{key: fmt.Sprint(i)})
 	}
 	above := caller{key: fmt.Sprint(maxUnits + 5)}
-	first, second := s.begin(at, 1, above), s.begin(at, 1, above)
+	first, second := s.begin(at, &draw{gen: 1}, above), s.begin(at, &draw{gen: 1}, above)
 	first.end(broken, 0, 0, 0)
 	second.end(broken, 0, 0, 0)
 	b := s.ring[at.Unix()%kept]
@@ -387,7 +387,7 @@ func TestBlockSumsHold(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			if len(open) == 0 || rapid.Bool().Draw(t, "begin") {
 				key := caller{key: fmt.Sprint(rapid.IntRange(0, 5).Draw(t, "key")), fresh: rapid.Bool().Draw(t, "fresh")}
-				open = append(open, s.begin(at, 1, key))
+				open = append(open, s.begin(at, &draw{gen: 1}, key))
 				continue
 			}
 			i := rapid.IntRange(0, len(open)-1).Draw(t, "which")

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"sync"
@@ -68,6 +69,11 @@ func (l *legacy) settle(epoch int64) {
 		}
 		b.Cancelled += b.Unfinished
 		b.Unfinished, b.UnitsOpen = 0, 0
+		if b.Again != nil {
+			again := *b.Again
+			again.Open = 0
+			b.Again = &again
+		}
 		b.epoch = epoch
 	}
 }
@@ -129,6 +135,9 @@ func (e *engine) unseen(now time.Time) []traffic.Sample {
 // both have seen is two units in it, so such a second is mixed.
 func sum(a, b traffic.Block) traffic.Block {
 	a.Mixed = a.Mixed || b.Mixed || a.Requests > 0 && b.Requests > 0
+	if a.Requests == 0 { // of copies that were not sent, or pairs
+		a.Gen, a.Share = b.Gen, b.Share
+	}
 	a.Requests += b.Requests
 	a.Unfinished += b.Unfinished
 	a.OK += b.OK
@@ -146,12 +155,54 @@ func sum(a, b traffic.Block) traffic.Block {
 	a.BytesIn += b.BytesIn
 	a.BytesOut += b.BytesOut
 	a.Dropped += b.Dropped
-	bins := make(map[int]uint32, len(a.Bins)+len(b.Bins))
-	for _, all := range []map[int]uint32{a.Bins, b.Bins} {
+	a.Drawn += b.Drawn
+	a.Fields += b.Fields
+	a.Bins = sumOfBins(a.Bins, b.Bins)
+	a.Again = sumOfAgain(a.Again, b.Again)
+	a.Places = sumOfPlaces(a.Places, b.Places)
+	a.Pairs = sumOfPairs(a.Pairs, b.Pairs)
+	return a
+}
+
+func sumOfBins(a, b map[int]uint32) map[int]uint32 {
+	bins := make(map[int]uint32, len(a)+len(b))
+	for _, all := range []map[int]uint32{a, b} {
 		for bin, n := range all {
 			bins[bin] += n
 		}
 	}
-	a.Bins = bins
-	return a
+	return bins
+}
+
+func sumOfAgain(a, b *traffic.Again) *traffic.Again {
+	if a == nil || b == nil {
+		return cmp.Or(a, b)
+	}
+	return &traffic.Again{Units: a.Units + b.Units, Bad: a.Bad + b.Bad, Open: a.Open + b.Open, Bins: sumOfBins(a.Bins, b.Bins)}
+}
+
+func sumOfPlaces(a, b map[string]traffic.Place) map[string]traffic.Place {
+	if len(a) == 0 || len(b) == 0 {
+		if len(a) == 0 {
+			return b
+		}
+		return a
+	}
+	sum := maps.Clone(a)
+	for id, p := range b {
+		p.Requests += a[id].Requests
+		p.Failed += a[id].Failed
+		sum[id] = p
+	}
+	return sum
+}
+
+func sumOfPairs(a, b *traffic.Pairs) *traffic.Pairs {
+	if a == nil || b == nil {
+		return cmp.Or(a, b)
+	}
+	return &traffic.Pairs{
+		Both: a.Both + b.Both, CopyBad: a.CopyBad + b.CopyBad, OrigBad: a.OrigBad + b.OrigBad,
+		CopySlow: a.CopySlow + b.CopySlow, OrigSlow: a.OrigSlow + b.OrigSlow,
+	}
 }

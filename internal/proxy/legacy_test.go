@@ -10,26 +10,42 @@ import (
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
+// fill sets every number there is in a value of one process's counts to n, of maps
+// those of one key.
+func fill(v reflect.Value, n uint64) {
+	switch v.Kind() {
+	case reflect.Uint64, reflect.Uint32:
+		v.SetUint(n)
+	case reflect.Struct:
+		for _, f := range v.Fields() {
+			fill(f, n)
+		}
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem(), n)
+	case reflect.Map:
+		one := reflect.New(v.Type().Elem()).Elem()
+		fill(one, n)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(reflect.Zero(v.Type().Key()), one)
+	}
+}
+
 // Every number of a block is in the sum of two, also those of tomorrow.
 func TestSumForgetsNoField(t *testing.T) {
-	fill := func(n uint64) traffic.Block {
-		b := traffic.Block{Bins: map[int]uint32{3: uint32(n)}}
-		v := reflect.ValueOf(&b).Elem()
-		for _, f := range v.Fields() {
-			if f.Kind() == reflect.Uint64 {
-				f.SetUint(n)
-			}
-		}
+	filled := func(n uint64) (b traffic.Block) {
+		fill(reflect.ValueOf(&b).Elem(), n)
 		return b
 	}
-	got := reflect.ValueOf(sum(fill(1), fill(2)))
-	for f, v := range got.Fields() {
-		if v.Kind() == reflect.Uint64 && v.Uint() != 3 {
-			t.Errorf("sum(1, 2).%s = %d, want 3", f.Name, v.Uint())
-		}
+	want := filled(3)
+	want.Mixed = true
+	if got := sum(filled(1), filled(2)); !reflect.DeepEqual(got, want) {
+		t.Errorf("sum = %+v, want %+v", got, want)
 	}
-	if n := sum(fill(1), fill(2)).Bins[3]; n != 3 {
-		t.Errorf("bin = %d, want 3", n)
+	for _, got := range []traffic.Block{sum(filled(3), traffic.Block{}), sum(traffic.Block{}, filled(3))} {
+		if got.Mixed = true; !reflect.DeepEqual(got, want) {
+			t.Errorf("sum with nothing = %+v, want %+v", got, want)
+		}
 	}
 }
 
@@ -64,7 +80,7 @@ func TestLegacyCountsAsOneProcess(t *testing.T) {
 			side := rapid.IntRange(0, 1).Draw(t, "side")
 			at := start.Add(time.Duration(second) * time.Second)
 			for _, c := range []*counts{[]*counts{old, fresh}[side], whole} {
-				tk := c.get("r", "v1", "").begin(at, 1, caller{fresh: true})
+				tk := c.get("r", "v1", "").begin(at, &draw{gen: 1}, caller{fresh: true})
 				tk.answered(time.Millisecond)
 				tk.end(finished, 200, 1, 2)
 			}

@@ -92,6 +92,8 @@ func (e *engine) metricsOfPlane(x *metrics.Text) {
 			x.Count([]metrics.Label{{Name: "listener", Value: l.Name}, {Name: "env", Value: l.Env}}, uint64(f.door.Stats().Open))
 		}
 	}
+	x.Begin(metrics.Family{Name: "slipway_forgotten_callers_total", Kind: metrics.Counter, Help: "Callers in trouble that there was no room to remember, so that each of their failures counts against a release."})
+	x.Count(nil, e.counts.lost.Load())
 	x.Begin(metrics.Family{Name: "slipway_access_log_lines_total", Kind: metrics.Counter, Help: "Lines of the access log that were written."})
 	x.Count(nil, e.access.Written())
 	x.Begin(metrics.Family{Name: "slipway_access_log_dropped_lines_total", Kind: metrics.Counter, Help: "Lines of the access log that were lost, since the disk was slower."})
@@ -116,6 +118,9 @@ func (e *engine) metricsOfRequests(x *metrics.Text) {
 		var one sums
 		var of about
 		one.Block, one.times, of = s.sums()
+		if strings.HasPrefix(s.key.caller, traffic.ArmCaller) {
+			continue // the same requests once more
+		}
 		if strings.HasPrefix(s.key.caller, "(") && one.Requests == 0 && one.Dropped == 0 {
 			continue // most releases are never previewed, copied to or aimed at
 		}

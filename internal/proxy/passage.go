@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/proxy/fault"
@@ -44,6 +45,7 @@ type passage struct {
 	fault    *fault.Fault // that the request has to bear, or nil
 	admitted bool         // counted in engine.carried
 	ticket   ticket
+	arms     []ticket // the same request once more, see arm
 	began    time.Time
 	trace    trace.Context
 	tried    []*endpoint
@@ -282,12 +284,8 @@ func (x *passage) arrive() {
 		x.strike(x.arrived)
 	}
 	x.begun()
-	s := x.pool.series[x.account]
-	if s == nil { // an edge that has left the table
-		s = x.e.counts.of(x.route.spec, x.pool.spec, x.account)
-	}
-	x.ticket = s.begin(x.arrived, x.route.spec.Gen, x.who)
-	x.route.budget.Asked(x.arrived)
+	x.open()
+	x.pool.budget.Asked(x.arrived)
 }
 
 // remembers says whether the caller is to be given its key as a cookie: while it
@@ -333,7 +331,7 @@ type attempted struct {
 // again: after a connect failure any request whose body is still whole; after
 // a connection that died before the first byte of an answer, or an attempt that
 // took its time, an idempotent one. The latter has cost an instance work, which
-// the route's budget of retries bounds. A request that is late by the time of all
+// the release's budget of retries bounds. A request that is late by the time of all
 // attempts has had them.
 func (x *passage) again(ctx context.Context, a attempted) *endpoint {
 	switch a.why.how {
@@ -355,7 +353,7 @@ func (x *passage) again(ctx context.Context, a attempted) *endpoint {
 	if p == nil {
 		p = x.alone(a)
 	}
-	if p != nil && a.why.how != unreached && !x.route.budget.Retry(time.Now(), x.route.share) {
+	if p != nil && a.why.how != unreached && !x.pool.budget.Retry(time.Now(), x.route.share) {
 		p.unclaim()
 		return nil
 	}
@@ -409,6 +407,7 @@ type ended struct {
 	why     failure
 	status  int
 	counts  int   // as this status instead, if it is not 0
+	field   bool  // by what the answer's body says
 	in, out int64 // bytes of the bodies
 	head    lines // of the instance's answer, if there was one
 }
@@ -417,9 +416,26 @@ type ended struct {
 // still open. Nobody is to blame for it.
 func (x *passage) fell() {
 	if x.admitted && x.ticket.s != nil {
-		x.ticket.end(cancelled, 0, 0, 0)
+		x.ends(cancelled, 0, 0, 0)
 	}
 	x.leave()
+}
+
+// place is the ID of the chosen release's instance that had the request last, if
+// any had.
+func (x *passage) place() string {
+	if !x.crossed {
+		if x.last == nil {
+			return ""
+		}
+		return x.last.id
+	}
+	for _, p := range slices.Backward(x.tried) {
+		if p.release == x.pool.spec.Release {
+			return p.id
+		}
+	}
+	return ""
 }
 
 // close ends the account of the request.
@@ -432,6 +448,8 @@ func (x *passage) close(n ended) {
 	if n.why.how == unreached && shortage(n.why.err) {
 		n.why.how = cancelled
 	}
-	c := x.ticket.end(n.why.how, cmp.Or(n.counts, n.status), n.in, n.out)
+	x.ticket.at = x.place()
+	x.ticket.field = n.field && n.why.how == finished
+	c := x.ends(n.why.how, cmp.Or(n.counts, n.status), n.in, n.out)
 	x.record(n, own, c)
 }

@@ -14,7 +14,7 @@ import (
 func (c *rawConn) answer(p *endpoint, conn *upstream.Conn, res *wire.Response, in int) rawDone {
 	x := &c.x
 	if !x.crossed {
-		x.ticket.answered(time.Since(x.ticket.began))
+		x.answered(time.Since(x.ticket.began))
 	}
 	if res.Upgrade { // nobody asked for it
 		conn.Discard()

@@ -53,7 +53,7 @@ func TestRawMistakeLeavesNothingBehind(t *testing.T) {
 		if why := c.x.admit(); why != nil || !p.claim(0) {
 			t.Error("not let in")
 		}
-		c.held, c.x.ticket = p, s.begin(time.Now(), 1, caller{key: "k"})
+		c.held, c.x.ticket = p, s.begin(time.Now(), &draw{gen: 1}, caller{key: "k"})
 		panic("a mistake")
 	}()
 	if n := e.carried.Load(); n != 0 {

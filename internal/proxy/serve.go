@@ -279,7 +279,7 @@ func (x *exchange) answer(ctx context.Context, p *endpoint, res *http.Response) 
 	defer p.unclaim()
 	defer func() { _ = res.Body.Close() }()
 	if !x.crossed {
-		x.ticket.answered(time.Since(x.ticket.began))
+		x.answered(time.Since(x.ticket.began))
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		x.upgrade(p, res)

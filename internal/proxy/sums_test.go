@@ -17,10 +17,10 @@ func TestSumsOutliveTheRing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCounts()
 		s := c.of(&traffic.Route{Name: "prod/shop", Service: "shop", Env: "prod"}, &traffic.Pool{Release: "r1", Version: "v1"}, "")
-		late := s.begin(time.Now(), 1, caller{key: "late"})
+		late := s.begin(time.Now(), &draw{gen: 1}, caller{key: "late"})
 		var before traffic.Block
 		for i := range 3 * kept {
-			one := s.begin(time.Now(), 1, caller{key: fmt.Sprint(i % 7)})
+			one := s.begin(time.Now(), &draw{gen: 1}, caller{key: fmt.Sprint(i % 7)})
 			one.answered(time.Millisecond)
 			one.end(finished, 200+300*(i%2), 1, 2)
 			if i%10 == 0 {
@@ -52,7 +52,7 @@ func TestSweepWaitsForTheLastRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCounts()
 		s := c.get("prod/shop", "r1", "")
-		long := s.begin(time.Now(), 1, caller{key: "a"})
+		long := s.begin(time.Now(), &draw{gen: 1}, caller{key: "a"})
 		time.Sleep(2 * kept * time.Second)
 		nobody := func(seriesKey) bool { return false }
 		if c.sweep(time.Now(), nobody); len(c.all()) != 1 {
@@ -74,7 +74,7 @@ func TestSumsAreThoseOfTheBlocks(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			if len(open) == 0 || rapid.Bool().Draw(t, "begin") {
 				at := time.Unix(1_700_000_000+rapid.Int64Range(0, 5).Draw(t, "second"), 0)
-				open = append(open, s.begin(at, 1, caller{key: fmt.Sprint(len(open))}))
+				open = append(open, s.begin(at, &draw{gen: 1}, caller{key: fmt.Sprint(len(open))}))
 				continue
 			}
 			one := open[len(open)-1]

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
@@ -36,10 +37,12 @@ type route struct {
 	pools   []*pool
 	when    match.When // of its public listener
 	targets []target
-	split   bool // more than one release has weight
-	cohorts bool // a pool is one
-	plain   bool // nothing of it needs the full path
-	live    bool // some release has weight
+	split   bool       // more than one release has weight
+	cohorts bool       // a pool is one
+	plain   bool       // nothing of it needs the full path
+	live    bool       // some release has weight
+	memory  *offenders // nil unless split
+	arms    []arm
 	care
 	idle time.Duration // of a body
 }
@@ -61,13 +64,19 @@ type pool struct {
 	most      int           // requests at one endpoint at a time; 0 is any number
 	queue     *limit.Queue  // of requests that wait for a slot; nil when most is 0
 	bound     limit.Bound   // of queue
+	budget    *limit.Budget // of retries
+
+	drawn  draw // requests that the split gave it
+	struck draw // of them, those that bear a fault
+	aside  draw // requests that come to it another way
 }
 
 // builder makes the parts that outlive one table.
 type builder struct {
 	endpoint func(spec traffic.Endpoint, p *traffic.Pool) *endpoint
 	series   func(route *traffic.Route, pool *traffic.Pool, caller string) *series
-	files    int // that may be open
+	lost     *atomic.Uint64 // offenders that there is no room for
+	files    int            // that may be open
 }
 
 // compile builds the table that routes by spec. Parts that old has too are
@@ -112,6 +121,9 @@ func compile(spec traffic.Table, old *table, b builder) (*table, error) {
 		}
 		t.routes[r.spec.Name] = r
 	}
+	for _, r := range t.routes {
+		r.arms = t.armsOf(r, old.route(r.spec.Name), b)
+	}
 	for _, l := range spec.Listeners {
 		t.listeners[l.Addr] = t.listener(l)
 	}
@@ -131,6 +143,7 @@ func (t *table) compileRoute(spec *traffic.Route, old *table, b builder) *route 
 		p := &pool{
 			spec: ps, upto: upto, series: map[string]*series{}, slow: spec.SlowStart, most: spec.Limits.InFlight,
 			queue: queueFor(spec, ps.Release, before), bound: limit.Bound{Max: spec.Limits.Queue, Wait: spec.Limits.Wait},
+			budget: budgetFor(ps.Release, before),
 		}
 		for _, es := range ps.Endpoints {
 			key := endpointKey{es.ID, es.Addr}
@@ -145,6 +158,7 @@ func (t *table) compileRoute(spec *traffic.Route, old *table, b builder) *route 
 		r.cohorts = r.cohorts || ps.Cohort != ""
 	}
 	r.split, r.live = live > 1, live > 0
+	r.draws(before, b)
 	r.plain = spec.Mirror == nil && !spec.Paused && spec.Hold.For == 0 && r.perTry == 0 &&
 		!slices.ContainsFunc(spec.Pools, func(p traffic.Pool) bool { return p.Protocol != delivery.HTTP1 })
 	return r
@@ -269,7 +283,8 @@ func (t *table) state(now time.Time) []traffic.RouteState {
 	out := make([]traffic.RouteState, 0, len(t.spec.Routes))
 	for i := range t.spec.Routes {
 		r := t.routes[t.spec.Routes[i].Name]
-		s := traffic.RouteState{Name: r.spec.Name, Gen: r.spec.Gen, Preview: r.spec.Preview, Held: r.hold.Waiting(), Split: []delivery.Share{}, Pools: []traffic.PoolState{}}
+		troubled, forgotten := r.memory.size()
+		s := traffic.RouteState{Troubled: troubled, Forgotten: forgotten, Name: r.spec.Name, Gen: r.spec.Gen, Preview: r.spec.Preview, Held: r.hold.Waiting(), Split: []delivery.Share{}, Pools: []traffic.PoolState{}}
 		for _, p := range r.pools {
 			s.Split = append(s.Split, delivery.Share{Release: p.spec.Release, Weight: p.spec.Weight})
 			ps := traffic.PoolState{Release: p.spec.Release, Endpoints: []traffic.EndpointState{}}

@@ -125,6 +125,9 @@ type RouteState struct {
 	Preview delivery.ReleaseID `json:"preview,omitempty"`
 	Held    int                `json:"held,omitempty"` // requests that wait for a release to serve them
 	Pools   []PoolState        `json:"pools"`
+
+	Troubled  int    `json:"troubled,omitempty"`  // callers that are remembered for Block.Again, while two releases have weight
+	Forgotten uint64 `json:"forgotten,omitempty"` // of those, that there was no room for: they count as new ones each time
 }
 
 // PoolState is one pool as it is in force.
