@@ -56,8 +56,9 @@ type Plan struct {
 	Window    time.Duration `json:"window"`
 	OnSilence Silence       `json:"on_silence"`
 	Supersede Supersede     `json:"supersede"`
-	Judge     JudgePolicy   `json:"judge"`
-	Reason    string        `json:"reason"` // why this plan and not another
+	Twin      bool          `json:"twin,omitempty"` // at each step below 100 %, as many fresh instances of the stable release run as of the new one, beside Old
+	Judge     JudgePolicy   `json:"judge"`          // with all metrics that it is judged by, the built-in ones included
+	Reason    string        `json:"reason"`         // why this plan and not another
 }
 
 // String says a step as people read it.

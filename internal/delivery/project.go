@@ -228,6 +228,7 @@ func (s Strategy) With(o *Override) Strategy {
 	if len(o.Steps) > 0 {
 		s.Steps = o.Steps
 	}
+	s.Twin = s.Twin || o.Twin
 	if s.Kind == Canary && len(s.Steps) == 0 {
 		for _, w := range []int{5, 25, 50, 100} {
 			s.Steps = append(s.Steps, StepSpec{Weight: Percent(w), Hold: 10 * time.Second, Proven: w < 100, Max: 10 * time.Minute})
@@ -248,6 +249,9 @@ func (o *Override) Validate() error {
 	}
 	if len(o.Steps) > 0 && o.Kind != Canary && o.Kind != "" {
 		return Invalid("strategy.steps", "steps are those of a canary")
+	}
+	if o.Twin && o.Kind != Canary && o.Kind != "" {
+		return InvalidNext("strategy.twin", "a twin belongs to canary, and the strategy asked for is "+string(o.Kind), "leave one of the two out")
 	}
 	last := Weight(0)
 	for _, s := range o.Steps {

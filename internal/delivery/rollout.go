@@ -31,6 +31,7 @@ type Change struct {
 type Override struct {
 	Kind  StrategyKind `json:"kind,omitempty"`
 	Steps []StepSpec   `json:"steps,omitempty"` // of a canary
+	Twin  bool         `json:"twin,omitempty"`  // a twin too, whatever slipway.yaml says
 }
 
 // Member is one service's part of a change.
@@ -71,16 +72,17 @@ type Rollout struct {
 	State    State     `json:"state"`
 	Step     int       `json:"step"`
 	Gen      int64     `json:"generation"`
-	Reason   string    `json:"reason"`           // why it is where it is, in one sentence
-	Waiting  *Blocker  `json:"waiting_on"`       // exactly one blocker, or null
-	Asked    *Ask      `json:"asked,omitempty"`  // what a person asked and has not been done yet
-	Approved int       `json:"approved"`         // steps approved so far: step i may be left when Approved > i
-	Paused   *Pause    `json:"paused,omitempty"` // set while paused by a person
-	Idle     Idle      `json:"idle"`             // time that does not count against deadlines
-	Progress Progress  `json:"progress"`         // best seen so far
-	Verdict  *Verdict  `json:"verdict"`          // the judge's last word
-	Cause    Cause     `json:"cause,omitzero"`   // first cause of a revert; never overwritten
-	Seq      int64     `json:"seq"`              // order of submission
+	Reason   string    `json:"reason"`            // why it is where it is, in one sentence
+	Waiting  *Blocker  `json:"waiting_on"`        // exactly one blocker, or null
+	Asked    *Ask      `json:"asked,omitempty"`   // what a person asked and has not been done yet
+	Approved int       `json:"approved"`          // steps approved so far: step i may be left when Approved > i
+	Paused   *Pause    `json:"paused,omitempty"`  // set while paused by a person
+	Despite  bool      `json:"despite,omitempty"` // a person goes on in spite of the incident there is
+	Idle     Idle      `json:"idle"`              // time that does not count against deadlines
+	Progress Progress  `json:"progress"`          // best seen so far
+	Verdict  *Verdict  `json:"verdict"`           // the judge's last word
+	Cause    Cause     `json:"cause,omitzero"`    // first cause of a revert; never overwritten
+	Seq      int64     `json:"seq"`               // order of submission
 	Created  time.Time `json:"created"`
 	Started  time.Time `json:"started,omitzero"` // left queued
 	Entered  time.Time `json:"entered"`          // entered State

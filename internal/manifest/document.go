@@ -88,7 +88,7 @@ type rolloutDoc struct {
 	Deadline       *duration `json:"deadline,omitempty" jsonschema_description:"Longest time without progress while instances start. Default: 2m."`
 	OnSilence      *string   `json:"on_silence,omitempty" jsonschema:"enum=wait,enum=promote" jsonschema_description:"What no data means where proof is wanted: wait, or promote. Default: wait."`
 	Supersede      *string   `json:"supersede,omitempty" jsonschema:"enum=replace,enum=queue,enum=coalesce" jsonschema_description:"What a newer change does to one under way. Default: replace."`
-	Twin           *bool     `json:"twin,omitempty" jsonschema_description:"While a release is judged, run as many fresh instances of the stable one beside it, so that levels such as memory are compared between instances of the same age. Default: false."`
+	Twin           *bool     `json:"twin,omitempty" jsonschema_description:"canary: while a release is judged, run as many fresh instances of the stable one beside it, so that levels such as memory are compared between instances of the same age. Default: false."`
 	Judge          *judgeDoc `json:"judge,omitempty" jsonschema_description:"What a release is judged by, and what is tolerated."`
 }
 

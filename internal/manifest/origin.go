@@ -127,14 +127,15 @@ func (e *explainer) strategy(at string, s delivery.Strategy) {
 	case delivery.Rolling:
 		e.say(at+".max_surge", strconv.Itoa(s.MaxSurge))
 		e.say(at+".max_unavailable", strconv.Itoa(s.MaxUnavailable))
-	case delivery.Canary, delivery.Recreate: // have nothing but steps
+	case delivery.Canary:
+		e.say(at+".twin", strconv.FormatBool(s.Twin))
+	case delivery.Recreate: // has nothing of its own
 	}
 	e.say(at+".deadline", spanText(s.Deadline))
 	e.say(at+".soak", spanText(s.Soak))
 	e.say(at+".window", spanText(s.Window))
 	e.say(at+".on_silence", string(s.OnSilence))
 	e.say(at+".supersede", string(s.Supersede))
-	e.say(at+".twin", strconv.FormatBool(s.Twin))
 	e.judge(at+".judge", s.Judge)
 }
 

@@ -34,6 +34,7 @@ func (d *rolloutDoc) mine() []particularity {
 		{"steps", delivery.Canary, d.Steps != nil},
 		{"hold", delivery.Canary, d.Hold != nil},
 		{"max", delivery.Canary, d.Max != nil},
+		{"twin", delivery.Canary, d.Twin != nil},
 		{"test", delivery.BlueGreen, d.Test != nil},
 		{"test_timeout", delivery.BlueGreen, d.TestTimeout != nil},
 		{"max_surge", delivery.Rolling, d.MaxSurge != nil},
@@ -90,7 +91,6 @@ func (s *resolver) strategy(field string, place, all int, layers []layer) delive
 	out.Window = m.span("window", def.strategy.Window, why, m.all, func(d *rolloutDoc) *duration { return d.Window })
 	out.OnSilence = delivery.Silence(layered(m, "on_silence", string(def.strategy.OnSilence), "default", m.all, func(d *rolloutDoc) *string { return d.OnSilence }))
 	out.Supersede = delivery.Supersede(layered(m, "supersede", string(def.strategy.Supersede), "default", m.all, func(d *rolloutDoc) *string { return d.Supersede }))
-	out.Twin = layered(m, "twin", false, "default", m.all, func(d *rolloutDoc) *bool { return d.Twin })
 	out.Judge = m.judge()
 	m.particular(&out, def, "strategy "+string(m.kind)+" "+why, last)
 	return out
@@ -125,6 +125,7 @@ func (m merged) particular(out *delivery.Strategy, def defaults, why string, las
 	switch m.kind {
 	case delivery.Canary:
 		out.Steps = m.steps(def, why, last, out.Judge.Off)
+		out.Twin = layered(m, "twin", false, why, m.own, func(d *rolloutDoc) *bool { return d.Twin })
 	case delivery.BlueGreen:
 		m.origins[m.field+".test"] = why
 		for _, l := range m.own {

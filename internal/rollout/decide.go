@@ -77,13 +77,22 @@ func (d *decider) held() bool {
 	return true
 }
 
-// frozen is held for the states that move traffic.
-func (d *decider) frozen() bool { return !d.mayGrow() && d.held() }
+// frozen is held for the states that move traffic. In an incident they wait too.
+func (d *decider) frozen() bool {
+	if d.mayGrow() {
+		return false
+	}
+	if !d.held() {
+		d.waitIncident(time.Time{})
+	}
+	return true
+}
 
-// mayGrow says whether the weight may grow: not while a person has paused. But a
-// service that was emptied for the new release is not left empty for a pause.
+// mayGrow says whether the weight may grow: not while a person has paused, nor in
+// an incident. But a service that was emptied for the new release is not left
+// empty for either.
 func (d *decider) mayGrow() bool {
-	return d.r.Paused == nil || d.step().Dark && d.r.Shifted.IsZero() && d.emptied()
+	return d.r.Paused == nil && !d.incident() || d.step().Dark && d.r.Shifted.IsZero() && d.emptied()
 }
 
 // emptied says whether the old release was already told to serve nobody.
@@ -235,6 +244,9 @@ func (d *decider) outcome() delivery.Outcome {
 // rest keeps the accounts that every state keeps: progress, idle time, verdict.
 func (d *decider) rest() {
 	d.keepVerdict()
+	if v := d.f.Verdict; v != nil && v.Incident == "" {
+		d.r.Despite = false
+	}
 	if d.r.Exposed.IsZero() && d.was.State.Active() && d.f.Route.weightOf(d.r.To) > 0 {
 		d.r.Exposed = d.f.Now
 	}
@@ -249,7 +261,7 @@ func (d *decider) rest() {
 	whole := d.whole()
 	idle := d.r.Paused != nil || d.r.State == delivery.Waiting ||
 		d.r.State == delivery.Shifting && !d.r.Shifted.IsZero() || // a lost instance broke the hold off
-		d.r.State == delivery.Soaking && (!d.carries(whole) || !d.acknowledged(whole))
+		d.r.State == delivery.Soaking && (d.incident() || !d.carries(whole) || !d.acknowledged(whole))
 	switch since := d.r.Idle.Since; {
 	case idle && since.IsZero():
 		d.r.Idle.Since = d.f.Now
@@ -260,13 +272,13 @@ func (d *decider) rest() {
 }
 
 // clock starts the deadline afresh at a new best, and stops it while nothing is
-// missing, a pause holds everything up or a person is waited for.
+// missing, a pause or an incident holds everything up or a person is waited for.
 func (d *decider) clock() {
 	p, now := d.r.Progress, d.f.Now
 	if d.f.New.Ready > p.Ready || p.At.IsZero() {
 		p = delivery.Progress{Ready: d.f.New.Ready, At: now}
 	}
-	still := !d.mayGrow() || d.r.State == delivery.Waiting || !d.short()
+	still := !d.mayGrow() || d.r.State == delivery.Waiting || d.incident() || !d.short()
 	switch {
 	case still && p.Still.IsZero():
 		p.Still = now

@@ -27,6 +27,8 @@ func check(w *world, f rollout.Facts, m rollout.Move) {
 	checkSplit(w, f, m)
 	checkWants(w, f, m)
 	checkStep(w, f, m)
+	checkIncident(w, f, m)
+	checkTwin(w, m)
 	checkFixpoint(w, f)
 	if m.Stable != nil && (is.State != delivery.Done || m.Stable.Release != is.To || is.Exposed.IsZero()) {
 		w.t.Fatalf("stable moves to %s at %s, exposed %v", m.Stable.Release, is.State, is.Exposed)
@@ -156,6 +158,8 @@ func checkStep(w *world, f rollout.Facts, m rollout.Move) {
 		alone := f.Old.Healthy == 0 && f.Old.Ready == 0 && is.From != ""
 		approved := was.State == delivery.Waiting && was.Approved > was.Step
 		switch {
+		case s.Proven && f.Verdict != nil && f.Verdict.Invalid != "" && !alone && !approved:
+			w.t.Fatalf("step %d wants proof and is left though %s", was.Step, f.Verdict.Invalid)
 		case s.Proven && outcome != delivery.Pass && !alone && !approved && (outcome != delivery.NoData || is.Plan.OnSilence != delivery.SilencePromotes):
 			w.t.Fatalf("step %d wants proof and is left on %q", was.Step, outcome)
 		case s.Approve && was.Approved <= was.Step:
@@ -173,6 +177,44 @@ func checkStep(w *world, f rollout.Facts, m rollout.Move) {
 		case weight(f.Route.Split, is.To) != delivery.Full || f.New.Healthy < is.Plan.Replicas:
 			w.t.Fatalf("done with %v in force on %d instances", f.Route.Split, f.New.Healthy)
 		}
+	}
+}
+
+// checkIncident holds a move against an incident: nothing goes on, and nothing
+// goes back for it.
+func checkIncident(w *world, f rollout.Facts, m rollout.Move) {
+	w.t.Helper()
+	was, is := w.row, m.Rollout
+	if !halted(f, was) || is.Despite {
+		return
+	}
+	forward := is.State != was.State && (is.State == delivery.Finishing || is.State == delivery.Soaking || is.State == delivery.Done)
+	switch {
+	case is.Step > was.Step || forward:
+		w.t.Fatalf("in an incident it went from %s/%d to %s/%d", was.State, was.Step, is.State, is.Step)
+	case m.Split != nil && !w.dark && is.From != is.To && weight(m.Split, is.To) > weight(w.desired, is.To):
+		w.t.Fatalf("in an incident the weight grew from %v to %v", weight(w.desired, is.To), weight(m.Split, is.To))
+	case is.Cause.Kind == delivery.CauseVerdict && was.Cause.Kind == "" && f.Verdict.Outcome != delivery.Fail:
+		w.t.Fatalf("it went back for an incident: %+v", is.Cause)
+	}
+}
+
+// checkTwin holds the instances of the stable release against the twin that the
+// plan asks for: there while steps are judged, and gone at either end.
+func checkTwin(w *world, m rollout.Move) {
+	w.t.Helper()
+	is := m.Rollout
+	n, said := wanted(m, is.From)
+	if !said || is.From == is.To || is.From == "" {
+		return
+	}
+	s, _ := is.At()
+	judged := is.State == delivery.Starting || is.State == delivery.Shifting || is.State == delivery.Judging || is.State == delivery.Waiting
+	switch twin := is.Plan.Twin && judged && s.Weight < delivery.Full; {
+	case twin && n != is.Plan.Old+s.New:
+		w.t.Fatalf("%s wants %d of the stable release; %d and a twin of %d are to run", is.State, n, is.Plan.Old, s.New)
+	case !twin && n > is.Plan.Old:
+		w.t.Fatalf("%s wants %d of the stable release, which had %d", is.State, n, is.Plan.Old)
 	}
 }
 

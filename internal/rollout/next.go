@@ -79,6 +79,7 @@ func (d *decider) hear() {
 		d.r.Paused = nil
 		d.r.Asked = nil
 	case delivery.AskApprove:
+		d.r.Despite = d.r.Despite || d.incident()
 		// A gate may be approved while its step is judged. The judge itself is
 		// overruled only once it had its time.
 		if d.r.State == delivery.Waiting || d.r.State == delivery.Judging && d.step().Approve {
@@ -86,6 +87,7 @@ func (d *decider) hear() {
 		}
 		d.r.Asked = nil
 	case delivery.AskPromote:
+		d.r.Despite = d.r.Despite || d.incident()
 		if s := d.r.State; s == delivery.Finishing || s == delivery.Soaking || s == delivery.Reverting {
 			d.r.Asked = nil // nothing left to skip
 		} else {
@@ -182,6 +184,7 @@ func (d *decider) judging() {
 	case d.skipAhead():
 	case !d.tested(s):
 	case d.held():
+	case d.stopped(s):
 	case d.spent(d.r.Shifted) < s.Hold:
 		d.wait("hold", "held at "+s.Weight.String()+" for "+s.Hold.String(), "passes by itself", "", d.at(d.r.Shifted, s.Hold))
 	case !d.proven(s):
@@ -204,6 +207,8 @@ func (d *decider) waiting() {
 		d.leave("approved")
 	case d.untested(s):
 		d.waitDecision("the test on the preview route could not be run: " + d.f.Test.Text)
+	case d.incident():
+		d.waitIncident(time.Time{})
 	case !d.convinced(s):
 		d.waitDecision("the judge still says " + string(d.outcome()) + " on " + d.r.Version)
 	case s.Approve:
@@ -234,6 +239,8 @@ func (d *decider) soaking() {
 	case d.back():
 	case d.blind():
 	case d.held():
+	case d.incident():
+		d.waitIncident(time.Time{})
 	case !d.carries(d.whole()):
 		d.waitHealthy(d.r.Plan.Replicas)
 	case !d.acknowledged(d.whole()):
@@ -306,8 +313,8 @@ func (d *decider) untested(s delivery.Step) bool {
 // convinced says whether nothing the judge says or does not say keeps the step.
 func (d *decider) convinced(s delivery.Step) bool {
 	outcome := d.outcome()
-	return !s.Proven || outcome == delivery.Pass || d.alone() ||
-		outcome == delivery.NoData && d.r.Plan.OnSilence == delivery.SilencePromotes
+	proof := outcome == delivery.Pass || outcome == delivery.NoData && d.r.Plan.OnSilence == delivery.SilencePromotes
+	return !s.Proven || d.alone() || proof && d.f.invalid() == ""
 }
 
 // alone says whether the stable release is down, by the data plane's word and
@@ -325,16 +332,19 @@ func (d *decider) proven(s delivery.Step) bool {
 		d.decide("judged for " + s.Max.String() + " and still " + string(d.outcome()))
 		return false
 	}
-	what := "not enough data"
-	if d.outcome() == delivery.Broken {
-		what = "the judge's input is broken"
+	on, what := "not enough data", "the judge has not proven "+d.r.Version+" no worse yet"
+	switch {
+	case d.f.invalid() != "":
+		on, what = "comparison", "the two releases cannot be compared; "+d.f.invalid()
+	case d.outcome() == delivery.Broken:
+		on = "the judge's input is broken"
 	}
 	lifts, limit := fmt.Sprintf("enough requests, or slipway promote %d --env %s", d.r.Change, d.r.Env), time.Time{}
 	if s.Max > 0 {
 		lifts += "; after " + s.Max.String() + " a person decides"
 		limit = d.at(d.r.Shifted, s.Max)
 	}
-	d.waitUpTo(limit, what, "the judge has not proven "+d.r.Version+" no worse yet", lifts)
+	d.waitUpTo(limit, on, what, lifts)
 	return false
 }
 

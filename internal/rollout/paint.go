@@ -25,7 +25,7 @@ func (d *decider) paint() {
 	case delivery.Done:
 		d.want(r.To, r.Plan.Replicas, time.Time{})
 		if until := d.warm(); !until.IsZero() {
-			d.want(r.From, d.f.Old.Want, until)
+			d.want(r.From, min(d.f.Old.Want, d.old()), until) // a twin is not kept warm
 		} else {
 			d.keepOld(0)
 		}
@@ -47,9 +47,12 @@ func (d *decider) paintStep(s delivery.Step) {
 		return
 	}
 	d.want(d.r.To, s.New, time.Time{})
-	if arrived {
+	switch {
+	case d.r.Plan.Twin && s.Weight < delivery.Full:
+		d.keepOld(d.old() + s.New) // a fresh one of the old release beside each of the new
+	case arrived:
 		d.keepOld(s.Old)
-	} else {
+	default:
 		d.keepOld(s.During)
 	}
 	if d.r.State == delivery.Starting {

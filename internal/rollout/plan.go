@@ -15,6 +15,7 @@ type Course struct {
 	Warm     bool               // To still runs at full capacity from before
 	Back     bool               // a person or a rollback asked to go back to To
 	Old      int                // instances of From that are wanted now; 0: as many as Replicas
+	Builtin  []delivery.Metric  // that the service is judged by without being asked
 }
 
 // PlanFor computes the whole plan of a rollout. The kind of a change picks the
@@ -43,6 +44,8 @@ func PlanFor(c Course) delivery.Plan {
 		p.Reason = "still warm from before: one route write"
 		return p
 	}
+	p.Twin = s.Twin && s.Kind == delivery.Canary && !s.Judge.Off
+	p.Judge.Metrics = metrics(s.Judge, c.Builtin, p.Twin)
 	p.Reason = fmt.Sprintf("%s change, strategy %s", c.Kind, s.Kind)
 	if c.Back {
 		p.Window = 0
@@ -60,6 +63,21 @@ func PlanFor(c Course) delivery.Plan {
 		p.Steps = []delivery.Step{{Do: delivery.DoWeight, Weight: delivery.Full, New: c.Replicas, During: 0, Old: 0, Dark: true}}
 	}
 	return p
+}
+
+// metrics lists what the release is judged by. Instances that have run for long
+// are no measure of the level of fresh ones, so without a twin levels are only shown.
+func metrics(p delivery.JudgePolicy, builtin []delivery.Metric, twin bool) []delivery.Metric {
+	if p.Off {
+		return nil
+	}
+	out := p.WithBuiltin(builtin)
+	for i := range out {
+		if out[i].Kind == delivery.KindLevel && !twin {
+			out[i].Role, out[i].NoData = delivery.Watch, ""
+		}
+	}
+	return out
 }
 
 func canary(s delivery.Strategy, replicas int) []delivery.Step {

@@ -37,6 +37,7 @@ func drawStrategy(t *rapid.T) delivery.Strategy {
 		s.Steps = []delivery.StepSpec{{Hold: rapid.SampledFrom([]time.Duration{0, 30 * time.Second}).Draw(t, "hold")}}
 	case delivery.Recreate:
 	}
+	s.Twin = rapid.Bool().Draw(t, "twin")
 	return s
 }
 
@@ -75,7 +76,7 @@ func drawWorld(t *rapid.T) *world {
 // events is all that can happen between two looks. Most ticks are quiet.
 var events = []string{
 	"", "", "", "", "", "", "", "", "new crashes", "new flaps", "new dies", "old crashes", "old flaps", "old dies", "old lives",
-	"plane goes", "plane comes", "plane comes", "plane restarts", "plane deaf", "busy", "free", "pin", "lift", "missing", "verdict", "verdict", "fail", "pause", "resume", "resume", "approve", "approve", "promote", "abort",
+	"plane goes", "plane comes", "plane comes", "plane restarts", "plane deaf", "busy", "free", "pin", "lift", "missing", "verdict", "verdict", "incident", "well", "incomparable", "fail", "pause", "resume", "resume", "approve", "approve", "promote", "abort",
 	"newer", "dies before write", "dies before apply", "dies before apply", "two deciders", "tests fail", "test breaks",
 }
 
@@ -119,6 +120,13 @@ func (w *world) happen(t *rapid.T, event string) string {
 	case "verdict":
 		if !w.failShown {
 			w.judge(rapid.SampledFrom([]delivery.Outcome{delivery.Pass, delivery.Inconclusive, delivery.Broken, delivery.NoData}).Draw(t, "outcome"))
+		}
+	case "incident", "well":
+		w.trouble(map[string]string{"incident": "12 % fail", "well": ""}[event])
+	case "incomparable":
+		if !w.failShown {
+			w.judge(rapid.SampledFrom([]delivery.Outcome{delivery.Pass, delivery.Inconclusive, delivery.Broken, delivery.NoData}).Draw(t, "outcome"))
+			w.facts.Verdict.Invalid = "the keys are not drawn as they should be"
 		}
 	case "fail":
 		if w.row.State.Active() && w.row.State != delivery.Preparing {
@@ -181,6 +189,8 @@ func (w *world) behave() {
 	w.facts.Busy, w.facts.Turn, w.facts.Hold = "", true, nil
 	if !w.failShown {
 		w.judge(delivery.Pass)
+	} else {
+		w.trouble("")
 	}
 	if w.outcome == delivery.Broken {
 		w.outcome = delivery.Pass

@@ -288,8 +288,9 @@ func (w *world) watch(f rollout.Facts, m rollout.Move) {
 	}
 	paused := r.Paused != nil && (!w.dark || !r.Shifted.IsZero() || weight(f.Route.Desired, r.From) != 0)
 	emptying := w.dark && (f.Old.Running > 0 || weight(f.Route.Split, r.From) > 0)
+	paused = paused || halted(f, r) && (!w.dark || !r.Shifted.IsZero() || weight(f.Route.Desired, r.From) != 0)
 	w.wasShort = r.State.Active() && r.State != delivery.Preparing && r.State != delivery.Waiting && !paused && have < need && !emptying
-	w.wasFull = f.Route.Known && f.New.Healthy >= r.Plan.Replicas && weight(f.Route.Split, r.To) == delivery.Full
+	w.wasFull = !halted(f, r) && f.Route.Known && f.New.Healthy >= r.Plan.Replicas && weight(f.Route.Split, r.To) == delivery.Full
 }
 
 // apply carries out what is written.
@@ -380,6 +381,21 @@ func (w *world) ask(v delivery.AskVerb) {
 
 func (w *world) judge(o delivery.Outcome) {
 	w.facts.Verdict = &delivery.Verdict{Outcome: o, Sentence: "errors 2.1 % against 0.1 %", At: w.now}
+}
+
+// halted says whether an incident keeps r where it is.
+func halted(f rollout.Facts, r delivery.Rollout) bool {
+	return f.Verdict != nil && f.Verdict.Incident != "" && !r.Despite && !r.Exposed.IsZero() && r.Origin != delivery.OriginRollback
+}
+
+// trouble begins an incident, with whatever else the judge says; what is "" ends it.
+func (w *world) trouble(what string) {
+	v := delivery.Verdict{Outcome: delivery.Inconclusive, Sentence: "both fail", At: w.now}
+	if w.facts.Verdict != nil {
+		v = *w.facts.Verdict
+	}
+	v.Incident = what
+	w.facts.Verdict = &v
 }
 
 func (w *world) new() *pool { return w.pools[v2] }
