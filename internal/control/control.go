@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-cd/slipway/internal/artifact"
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/metric"
 	"github.com/slipway-cd/slipway/internal/promotion"
 	"github.com/slipway-cd/slipway/internal/rollout"
 	"github.com/slipway-cd/slipway/internal/store"
@@ -30,8 +31,9 @@ type Deps struct {
 	Workload   workload.Driver
 	Traffic    *traffic.Router
 	Artifacts  *artifact.Store
-	Test       Tester // runs the test of a step; nil fails every test with the reason
-	PreviewKey []byte // signs preview headers; nil leaves them unsigned
+	Metrics    map[delivery.MetricSource]metric.Driver // who has the numbers that policies name; a source that is missing has none
+	Test       Tester                                  // runs the test of a step; nil fails every test with the reason
+	PreviewKey []byte                                  // signs preview headers; nil leaves them unsigned
 	Log        *slog.Logger
 }
 

@@ -290,6 +290,6 @@ func (l *Loop) aim(v *view, r delivery.Rollout) (delivery.Rollout, error) {
 		k.warm = want.Ready > 0 && want.Ready >= svc.In[r.Env].Replicas
 		k.back = k.back || k.warm
 	}
-	r.Plan = planFor(v.Project, change, rel, r.Env, st.Release, k)
+	r.Plan = l.planFor(v.Project, change, rel, r.Env, st.Release, k)
 	return r, nil
 }

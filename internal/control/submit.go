@@ -92,6 +92,9 @@ func (l *Loop) submit(ctx context.Context, tx *store.Tx, s Submission) (Submitte
 	if err := s.Strategy.Validate(); err != nil {
 		return Submitted{}, err
 	}
+	if err := twinFits(p, svc, s.Strategy); err != nil {
+		return Submitted{}, err
+	}
 	only := env != ""
 	env = cmp.Or(env, p.Environments[0].Name)
 	rel, err := l.manifest(ctx, tx, w, svc, s)
@@ -177,7 +180,7 @@ func (l *Loop) accept(ctx context.Context, tx *store.Tx, w promotion.World, a ac
 	for env := w.Project.After(a.env); !a.only && env != ""; env = w.Project.After(env) {
 		e, _ := w.Project.Environment(env)
 		st, _ := w.Stable(a.release.Service, env)
-		plan := planFor(w.Project, c, a.release, env, st.Release, course{})
+		plan := l.planFor(w.Project, c, a.release, env, st.Release, course{})
 		a.out.Plans = append(a.out.Plans, EnvPlan{Env: env, Plan: plan, Promote: e.Promote})
 	}
 	return a.out, nil
@@ -209,7 +212,7 @@ func (l *Loop) queue(ctx context.Context, tx *store.Tx, w promotion.World, q que
 		State: delivery.Queued, Reason: "submitted", Created: w.Now, Entered: w.Now,
 	}
 	warm := st.Previous == q.release.ID && w.Now.Before(st.Warm) // whether it really runs is looked at when it begins
-	r.Plan = planFor(w.Project, q.change, q.release, q.env, st.Release, course{back: q.back || warm, warm: warm})
+	r.Plan = l.planFor(w.Project, q.change, q.release, q.env, st.Release, course{back: q.back || warm, warm: warm})
 	if r, err = tx.CreateRollout(r); err != nil {
 		return r, err
 	}
@@ -227,12 +230,27 @@ type course struct {
 	old  int
 }
 
-func planFor(p delivery.Project, c delivery.Change, rel delivery.Release, env string, from delivery.ReleaseID, k course) delivery.Plan {
+func (l *Loop) planFor(p delivery.Project, c delivery.Change, rel delivery.Release, env string, from delivery.ReleaseID, k course) delivery.Plan {
 	svc, _ := p.Service(rel.Service)
 	dep := svc.In[env]
 	strategy := dep.Strategy.With(c.Override)
 	return rollout.PlanFor(rollout.Course{
 		Strategy: strategy, Replicas: dep.Replicas, Kind: c.Kind, From: from, To: rel.ID, Warm: k.warm, Back: k.back, Old: k.old,
+		Builtin: l.builtin(p, rel.Service),
+	})
+}
+
+// builtin lists the metrics that a service is judged by without being asked, of
+// the sources that there are.
+func (l *Loop) builtin(p delivery.Project, service string) []delivery.Metric {
+	var callers []string
+	for _, svc := range p.Services {
+		if slices.ContainsFunc(svc.Run.Needs, func(n delivery.Need) bool { return n.Service == service }) {
+			callers = append(callers, svc.Name)
+		}
+	}
+	return slices.DeleteFunc(delivery.BuiltinMetrics(callers), func(m delivery.Metric) bool {
+		return m.From != delivery.FromTraffic && l.d.Metrics[m.From] == nil
 	})
 }
 
@@ -333,6 +351,19 @@ func proven(ctx context.Context, tx *store.Tx, w promotion.World, service, env s
 		}
 	}
 	return delivery.Release{}, delivery.InvalidNext("version", service+" has never been deployed, so there is no code to keep", "slipway deploy "+service+" VERSION")
+}
+
+// twinFits refuses a twin where a service is not rolled out as a canary anywhere.
+func twinFits(p delivery.Project, svc delivery.Service, o *delivery.Override) error {
+	if o == nil || !o.Twin {
+		return nil
+	}
+	for _, env := range p.Environments {
+		if svc.In[env.Name].Strategy.With(o).Kind == delivery.Canary {
+			return nil
+		}
+	}
+	return delivery.InvalidNext("strategy.twin", "a twin belongs to canary, and "+svc.Name+" is not rolled out as one", "ask for a canary too, or leave the twin out")
 }
 
 // settable refuses names that Slipway sets itself.

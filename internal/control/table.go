@@ -37,6 +37,11 @@ func (l *Loop) table(v *view, edges map[string]int, wanted map[workload.ID]workl
 
 func (v *view) tableRoute(env string, svc delivery.Service, wanted map[workload.ID]workload.Spec) traffic.Route {
 	r := traffic.Route{Name: routeName(env, svc.Name), Env: env, Service: svc.Name, Own: []string{svc.Name + ".localhost"}, Hosts: svc.Public.Hosts, Paths: svc.Public.Paths, Traffic: svc.Traffic}
+	for _, n := range svc.Run.Needs {
+		if c, ok := v.underWay(env, n.Service); ok && c.From != "" && c.From != c.To {
+			r.Arms = append(r.Arms, routeName(env, n.Service)) // what is bad with it may show here
+		}
+	}
 	row, ok := v.routeRow(env, svc.Name)
 	if !ok {
 		return r
