@@ -360,7 +360,7 @@ func TestCase32_WhatARollbackNeedsIsNotCollected(t *testing.T) {
 }
 
 func TestCase37_TheSameCountsTwiceCountOnce(t *testing.T) {
-	c := newCounts()
+	c := New(Deps{}).counts
 	at := time.Unix(1000, 0)
 	f := traffic.Frame{At: at, Boot: "a", Blocks: []traffic.Block{{Route: "prod/api", Release: "r1", Second: 990, Requests: 10, Units: 10, UnitsBad: 3, Server: 3}}}
 	c.take(f, at)

@@ -11,6 +11,7 @@ import (
 	"github.com/slipway-cd/slipway/internal/artifact"
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/metric"
+	"github.com/slipway-cd/slipway/internal/metric/embedded"
 	"github.com/slipway-cd/slipway/internal/promotion"
 	"github.com/slipway-cd/slipway/internal/rollout"
 	"github.com/slipway-cd/slipway/internal/store"
@@ -32,6 +33,7 @@ type Deps struct {
 	Traffic    *traffic.Router
 	Artifacts  *artifact.Store
 	Metrics    map[delivery.MetricSource]metric.Driver // who has the numbers that policies name; a source that is missing has none
+	Numbers    *embedded.Store                         // what the data plane counts, and more; nil is an empty one
 	Test       Tester                                  // runs the test of a step; nil fails every test with the reason
 	PreviewKey []byte                                  // signs preview headers; nil leaves them unsigned
 	Log        *slog.Logger
@@ -77,8 +79,11 @@ type live struct {
 
 // New returns a loop over d. It does no I/O.
 func New(d Deps) *Loop {
+	if d.Numbers == nil {
+		d.Numbers = embedded.New()
+	}
 	return &Loop{
-		d: d, bell: make(chan struct{}, 1), counts: newCounts(),
+		d: d, bell: make(chan struct{}, 1), counts: &counts{d.Numbers},
 		judges: map[delivery.RolloutID]*judgement{}, crashs: map[delivery.RolloutID]int{}, hands: newHands(),
 	}
 }

@@ -77,7 +77,7 @@ func (j *judgement) read(r delivery.Rollout, s sum) {
 		j.step = r.Step
 	}
 	switch {
-	case s.mixed:
+	case s.Mixed:
 		j.judge.LeaveOut(s.Second, "the split changed in it")
 	case !r.Shifted.IsZero() && s.Second < r.Shifted.Add(r.Plan.Judge.Warmup).Unix():
 		j.judge.LeaveOut(s.Second, "warm-up after a weight change")
