@@ -77,6 +77,7 @@ type DownReport struct {
 type DemoOptions struct {
 	Dir            string // folder for its files and state; "" is a temporary one
 	Tour           bool   // run the story by itself, then end
+	Trials         int    // above 0: roll good and bad versions out so many times each and count how they end, then end
 	Fast           bool   // shorter holds
 	JSON           bool   // the summary as JSON
 	Port           int    // first port; the API listens there and the environments at +60, +70 and +80. 0 is 7500

@@ -65,8 +65,11 @@ func Run(ctx context.Context, house House, o cli.DemoOptions) (code int, err err
 			}
 		})
 	}
-	if o.Tour {
+	switch {
+	case o.Tour:
 		return s.tour(ctx)
+	case o.Trials > 0:
+		return s.trials(ctx, o.Trials)
 	}
 	s.welcome()
 	<-ctx.Done()
