@@ -19,20 +19,30 @@ import (
 	"github.com/slipway-cd/slipway/internal/workload"
 )
 
+// logLevels are the words of --level; none is all lines.
+var logLevels = []string{"", "debug", "info", "warn", "error", "fatal"}
+
 type logsOptions struct {
 	env            string
 	change         int64
 	failed, follow bool
 	tail           int
+
+	version, level, text, trace string
+	since, until                time.Duration
 }
 
 func (s *session) logs() *cobra.Command {
 	var o logsOptions
 	cmd := &cobra.Command{
 		Use: "logs SERVICE", Short: "What instances wrote, or which requests failed", Args: between(1, 1),
-		Example:           "  slipway logs payment --env prod -f\n  slipway logs payment --change 8 --failed\n  slipway logs payment --tail 20 -o json",
+		Example: "  slipway logs payment --env prod -f\n  slipway logs payment --change 8 --level error --grep refused\n" +
+			"  slipway logs payment --version v3 --since 10m\n  slipway logs payment --change 8 --failed\n  slipway logs payment --tail 20 -o json",
 		ValidArgsFunction: s.completeService,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains(logLevels, o.level) {
+				return usageError{err: fmt.Errorf("--level is one of debug, info, warn, error and fatal, not %q", o.level), next: "slipway logs " + args[0] + " --level error"}
+			}
 			if o.change < 0 || o.tail < 1 || o.tail > 10000 {
 				return usageError{err: fmt.Errorf("--tail is from 1 to 10000, --change the number of a change"), next: "slipway logs " + args[0] + " --tail 100"}
 			}
@@ -49,9 +59,17 @@ func (s *session) logs() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.env, "env", "", "this environment alone")
 	f.Int64Var(&o.change, "change", 0, "only what this change delivered")
+	f.StringVar(&o.version, "version", "", "only the newest release of this version")
+	f.StringVar(&o.level, "level", "", "lines of this level and above: debug, info, warn, error or fatal")
+	f.StringVar(&o.text, "grep", "", "lines that contain this, whatever its case")
+	f.StringVar(&o.trace, "trace", "", "lines that name this trace id")
+	f.DurationVar(&o.since, "since", 0, "not older than this: 10m")
+	f.DurationVar(&o.until, "until", 0, "at least this old")
 	f.BoolVar(&o.failed, "failed", false, "failed requests instead of what instances wrote")
 	f.BoolVarP(&o.follow, "follow", "f", false, "go on until Ctrl-C")
 	f.IntVar(&o.tail, "tail", 100, "last lines of each instance")
+	cmd.MarkFlagsMutuallyExclusive("change", "version")
+	s.completeFlag(cmd, "level", fixed(logLevels[1:]...))
 	s.completeFlag(cmd, "env", s.environmentNames)
 	return cmd
 }
@@ -111,8 +129,15 @@ func (s *session) readLogs(ctx context.Context, api *client.Client, service stri
 
 func (o logsOptions) path(service string) string {
 	q := url.Values{"tail": {strconv.Itoa(o.tail)}}
-	if o.env != "" {
-		q.Set("env", o.env)
+	for name, value := range map[string]string{"env": o.env, "version": o.version, "level": o.level, "text": o.text, "trace": strings.ToLower(o.trace)} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	for name, ago := range map[string]time.Duration{"since": o.since, "until": o.until} {
+		if ago > 0 {
+			q.Set(name, time.Now().Add(-ago).Format(time.RFC3339Nano))
+		}
 	}
 	if o.change > 0 {
 		q.Set("change", strconv.FormatInt(o.change, 10))
@@ -138,7 +163,10 @@ func (s *session) logLine(line json.RawMessage, failed bool, now time.Time) (str
 		}
 		return s.sample(f, now), nil
 	}
-	var l workload.LogLine
+	var l struct {
+		workload.LogLine
+		Level string `json:"level"`
+	}
 	if err := json.Unmarshal(line, &l); err != nil {
 		return "", fmt.Errorf("cli: log line: %w", err)
 	}
@@ -149,6 +177,12 @@ func (s *session) logLine(line json.RawMessage, failed bool, now time.Time) (str
 	glyph := map[string]string{"stderr": s.look.in(toneWarn, "!"), "slipway": s.look.in(toneRun, "•")}[l.Stream]
 	if glyph == "" {
 		glyph = " "
+	}
+	switch l.Level {
+	case "error", "fatal":
+		text = s.look.bad(text)
+	case "warn":
+		text = s.look.in(toneWarn, text)
 	}
 	return fmt.Sprintf("%s %s %s %s", s.look.faint(clock(l.At, now)), instance(l.ID), glyph, text), nil
 }

@@ -20,7 +20,7 @@ const (
 // and environment are said by Slipway, never by the service: labels of those
 // names that a service sets itself are called exported_service and so on.
 type Series struct {
-	From     delivery.MetricSource // FromService or FromWorkload
+	From     delivery.MetricSource // FromService, FromWorkload or FromLogs
 	Service  string
 	Env      string
 	Release  delivery.ReleaseID

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -94,6 +95,9 @@ func (m *machine) Logs(ctx context.Context, q workload.LogQuery, line func(workl
 		m.mu.Lock()
 		lines, written := m.lines, m.written
 		m.mu.Unlock()
+		if q.Want != nil {
+			lines = slices.DeleteFunc(slices.Clone(lines), func(l workload.LogLine) bool { return !q.Want(l) })
+		}
 		if q.Tail > 0 && sent == 0 && len(lines) > q.Tail {
 			sent = len(lines) - q.Tail
 		}

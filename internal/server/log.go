@@ -3,10 +3,12 @@ package server
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/logs"
 	"github.com/slipway-cd/slipway/internal/traffic"
 	"github.com/slipway-cd/slipway/internal/workload"
 )
@@ -18,7 +20,29 @@ type logsInput struct {
 	Failed bool              `query:"failed" doc:"failed requests instead of log lines"`
 	Tail   int               `query:"tail" minimum:"1" maximum:"10000" default:"100" doc:"last lines of each instance"`
 	Follow bool              `query:"follow" doc:"go on until the client leaves"`
-	Accept string            `header:"Accept" doc:"application/x-ndjson for one JSON object a line; else text/event-stream"`
+	LogFilter
+	Accept string `header:"Accept" doc:"application/x-ndjson for one JSON object a line; else text/event-stream"`
+}
+
+// LogFilter says which lines. Of failed requests only since and until are asked.
+type LogFilter struct {
+	Version string    `query:"version" maxLength:"100" doc:"only instances of the newest release of this version"`
+	Level   string    `query:"level" enum:"debug,info,warn,error,fatal" doc:"lines of this level and above; read from JSON, logfmt and plain lines"`
+	Text    string    `query:"text" maxLength:"1000" doc:"part of the line, whatever its case"`
+	Trace   string    `query:"trace" pattern:"^[0-9a-f]{32}$" doc:"W3C trace id that the line names"`
+	Since   time.Time `query:"since" doc:"not before (RFC 3339)"`
+	Until   time.Time `query:"until" doc:"not after (RFC 3339)"`
+}
+
+func (f LogFilter) filter() logs.Filter {
+	return logs.Filter{Least: logs.ParseLevel(f.Level), Text: f.Text, Trace: f.Trace, Since: f.Since, Until: f.Until}
+}
+
+// logLine is one line, and what could be read of it.
+type logLine struct {
+	workload.LogLine
+	Level string `json:"level,omitempty" doc:"debug, info, warn, error or fatal"`
+	Trace string `json:"trace,omitempty" doc:"W3C trace id"`
 }
 
 // logs streams what instances wrote, or which requests failed.
@@ -26,7 +50,7 @@ func (s *Server) logs(ctx context.Context, in *logsInput) (*streamOutput, error)
 	if err := s.familiar(ctx, in.Service, in.Env); err != nil {
 		return nil, err
 	}
-	releases, err := s.releasesOf(ctx, in.Change, in.Service)
+	releases, err := s.logged(ctx, in)
 	if err != nil {
 		return nil, err
 	}
@@ -45,16 +69,32 @@ func (s *Server) logs(ctx context.Context, in *logsInput) (*streamOutput, error)
 	})
 }
 
+// logged returns the releases that are asked for, none for all of them.
+func (s *Server) logged(ctx context.Context, in *logsInput) ([]delivery.ReleaseID, error) {
+	if in.Version == "" {
+		return s.releasesOf(ctx, in.Change, in.Service)
+	}
+	if in.Change != 0 {
+		return nil, delivery.InvalidNext("version", "a change names its release already", "leave out change, or version")
+	}
+	rel, err := s.d.Store.ReleaseNamed(ctx, in.Service, in.Version)
+	return []delivery.ReleaseID{rel.ID}, err
+}
+
 func (s *Server) lines(ctx context.Context, st *stream, in *logsInput, releases []delivery.ReleaseID) error {
 	q := workload.LogQuery{Service: in.Service, Env: in.Env, Tail: in.Tail, Follow: in.Follow}
 	if len(releases) > 0 {
 		q.Release = releases[0]
 	}
+	if f := in.filter(); !f.Empty() {
+		q.Want = func(l workload.LogLine) bool { return f.Selects(l.At, l.Text) }
+	}
 	if !st.flush() { // the head goes out before the first line comes
 		return nil
 	}
 	err := s.d.Workload.Logs(ctx, q, func(l workload.LogLine) bool {
-		return st.send(message{data: l}) && (!in.Follow || st.flush())
+		read := logs.Parse(l.Text)
+		return st.send(message{data: logLine{l, read.Level.String(), read.Trace}}) && (!in.Follow || st.flush())
 	})
 	st.flush()
 	return err
@@ -65,9 +105,9 @@ func (s *Server) lines(ctx context.Context, st *stream, in *logsInput, releases 
 func (s *Server) failures(ctx context.Context, st *stream, in *logsInput, releases []delivery.ReleaseID) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
-	sent := map[traffic.Sample]bool{}
+	sent, within := map[traffic.Sample]bool{}, logs.Filter{Since: in.Since, Until: in.Until}
 	for first := true; ; first = false {
-		kept := s.d.Loop.FailedSamples(in.Service, in.Env, releases)
+		kept := slices.DeleteFunc(s.d.Loop.FailedSamples(in.Service, in.Env, releases), func(f traffic.Sample) bool { return !within.Selects(f.At, "") })
 		if first && len(kept) > in.Tail {
 			for _, old := range kept[:len(kept)-in.Tail] {
 				sent[old] = true

@@ -263,6 +263,51 @@ func TestLogs(t *testing.T) {
 	}
 }
 
+// Lines are searched by level, text, trace, time and release, and say what was read of them.
+func TestSearchLogs(t *testing.T) {
+	h := build(t).shop()
+	h.deploy("cart", "v1")
+	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+	h.m.say("plain")
+	h.m.say(`{"level":"INFO","msg":"listening"}`)
+	h.m.say(`level=warn msg="slow bank"`)
+	h.m.say(`{"level":"ERROR","msg":"Bank refused","trace_id":"` + trace + `"}`)
+	for query, want := range map[string][]string{
+		"":                                    {"plain", "listening", "slow bank", "Bank refused"},
+		"level=warn":                          {"slow bank", "Bank refused"},
+		"level=error":                         {"Bank refused"},
+		"text=BANK":                           {"slow bank", "Bank refused"},
+		"text=bank&tail=1":                    {"Bank refused"},
+		"trace=" + trace:                      {"Bank refused"},
+		"since=2000-01-01T00:00:00Z&text=pla": {"plain"},
+		"until=2000-01-01T00:00:00Z":          nil,
+		"level=fatal":                         nil,
+		"version=v1&level=info&text=listen":   {"listening"},
+		"level=info&text=listen":              {"listening"},
+	} {
+		body := string(h.call(ask{method: "GET", path: "/services/cart/logs?" + query, header: map[string]string{"Accept": "application/x-ndjson"}}).want(http.StatusOK).Body)
+		lines := strings.FieldsFunc(body, func(c rune) bool { return c == '\n' })
+		if len(lines) != len(want) {
+			t.Errorf("%s: %q, want %q", query, lines, want)
+			continue
+		}
+		for i, line := range lines {
+			if !strings.Contains(line, want[i]) {
+				t.Errorf("%s: line %d is %s, want %q", query, i, line, want[i])
+			}
+			if refused := want[i] == "Bank refused"; refused != (strings.Contains(line, `"level":"error"`) && strings.Contains(line, `"trace":"`+trace+`"`)) {
+				t.Errorf("%s: of %s was read the wrong thing", query, line)
+			}
+		}
+	}
+	for query, status := range map[string]int{
+		"level=loud": http.StatusUnprocessableEntity, "trace=xyz": http.StatusUnprocessableEntity, "since=yesterday": http.StatusUnprocessableEntity,
+		"version=v9": http.StatusNotFound, "version=v1&change=1": http.StatusUnprocessableEntity,
+	} {
+		h.call(ask{method: "GET", path: "/services/cart/logs?" + query}).want(status)
+	}
+}
+
 // Failed requests come once each, those that come later too.
 func TestFailedRequests(t *testing.T) {
 	h := build(t).shop().run()

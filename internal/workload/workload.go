@@ -69,8 +69,10 @@ type LogQuery struct {
 	Service string
 	Env     string
 	Release delivery.ReleaseID
-	Tail    int  // last lines of each instance; 0 means 100
-	Follow  bool // keep reading until ctx ends
+	Tail    int                // last lines of each instance; 0 means 100
+	Follow  bool               // keep reading until ctx ends
+	Every   time.Duration      // how often Follow looks for more; 0 is what suits a person who watches
+	Want    func(LogLine) bool // which lines; Tail counts these alone. nil wants all
 }
 
 // LogLine is one line an instance wrote.

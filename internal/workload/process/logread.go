@@ -2,6 +2,7 @@ package process
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,7 +41,7 @@ func (d *Driver) Logs(ctx context.Context, q workload.LogQuery, line func(worklo
 				return ended(ctx, q)
 			}
 		}
-		if !q.Follow || pause(ctx, followEvery) != nil {
+		if !q.Follow || pause(ctx, cmp.Or(q.Every, followEvery)) != nil {
 			return ended(ctx, q)
 		}
 	}
@@ -67,7 +68,7 @@ func (d *Driver) news(q workload.LogQuery, cursors map[folder]*cursor, first boo
 			if err != nil || !selects(q, w.Spec) {
 				continue
 			}
-			c = &cursor{path: f.path(logFile), id: w.Spec.ID}
+			c = &cursor{path: f.path(logFile), id: w.Spec.ID, want: q.Want}
 			cursors[f] = c
 		}
 		read := c.read
@@ -96,6 +97,7 @@ type cursor struct {
 	id   workload.ID
 	at   os.FileInfo // file it is in; nil before the first
 	off  int64
+	want func(workload.LogLine) bool // nil wants all
 }
 
 // read returns the whole lines after the cursor and moves it behind them.
@@ -209,7 +211,10 @@ func (c *cursor) parse(b []byte) []workload.LogLine {
 		if json.Unmarshal(raw, &e) != nil || e.Time.IsZero() {
 			continue // half a line of a shim that was killed
 		}
-		lines = append(lines, workload.LogLine{At: e.Time, ID: c.id, Stream: e.Stream, Text: e.Text})
+		l := workload.LogLine{At: e.Time, ID: c.id, Stream: e.Stream, Text: e.Text}
+		if c.want == nil || c.want(l) {
+			lines = append(lines, l)
+		}
 	}
 	return lines
 }

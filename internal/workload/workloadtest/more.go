@@ -257,6 +257,11 @@ func logs(t *testing.T, k *Kit) {
 	if n := len(read(workload.LogQuery{Service: "shop"})); n != 100 {
 		t.Errorf("without Tail there are %d lines, want 100", n)
 	}
+	odd := func(l workload.LogLine) bool { return strings.HasSuffix(l.Text, "7") }
+	some := read(workload.LogQuery{Service: "shop", Tail: 12, Want: odd})
+	if n := len(some); n != 12 || some[0].Text != "line 37" || some[11].Text != "line 147" {
+		t.Errorf("the last 12 lines that end in 7 are %d: %v", n, some)
+	}
 	for _, l := range read(workload.LogQuery{Service: "cart", Env: "prod", Release: two.Release}) {
 		if l.ID != two.ID {
 			t.Errorf("a line of %s was selected", l.ID)
