@@ -27,5 +27,6 @@ func (p Project) AtOnce(was Project) []string {
 		note(e.TLS, old.TLS, "tls of "+e.Name)
 	}
 	note(p.DataPlane, was.DataPlane, "data_plane")
+	note(p.Prometheus, was.Prometheus, "prometheus")
 	return out
 }

@@ -12,6 +12,7 @@ type Project struct {
 	Services     []Service     `json:"services"`
 	Environments []Environment `json:"environments"` // in the order of promotion
 	DataPlane    DataPlane     `json:"data_plane,omitzero"`
+	Prometheus   Prometheus    `json:"prometheus,omitzero"` // who is asked for metrics from Prometheus
 }
 
 // Service is one thing that receives requests or does work.

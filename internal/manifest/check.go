@@ -47,6 +47,7 @@ func (d *decoder) check(doc document) bool {
 	}
 	d.environments(doc)
 	d.plane("data_plane", doc.DataPlane)
+	d.prometheus("prometheus", doc.Prometheus)
 	d.rollout("rollout", doc.Rollout)
 	for _, name := range doc.Services.names {
 		if !d.full() {

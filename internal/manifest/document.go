@@ -10,6 +10,7 @@ type document struct {
 	Environments []environmentDoc  `json:"environments,omitempty" jsonschema_description:"Where releases run, in the order of promotion. Default: [prod]."`
 	Rollout      *rolloutDoc       `json:"rollout,omitempty" jsonschema_description:"How releases roll out, unless a service or an environment says otherwise. Default: canary."`
 	DataPlane    *dataPlaneDoc     `json:"data_plane,omitempty" jsonschema_description:"What the data plane does for all services. It takes effect when the file is put in force, without a deploy."`
+	Prometheus   *prometheusDoc    `json:"prometheus,omitempty" jsonschema_description:"The server that metrics with from: prometheus are asked of: Prometheus, or another that speaks its HTTP API. It takes effect when the file is put in force, without a deploy."`
 }
 
 type serviceDoc struct {

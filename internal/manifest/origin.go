@@ -38,6 +38,7 @@ func (o Origins) Explain(p delivery.Project, prefix string) []Line {
 		e.tls(at+".tls", env.TLS)
 	}
 	e.dataPlane(p.DataPlane)
+	e.prometheus(p.Prometheus)
 	return e.lines
 }
 

@@ -101,6 +101,7 @@ func (s *resolver) project() delivery.Project {
 		p.Services = append(p.Services, s.service(name, s.doc.Services.of[name]))
 	}
 	p.DataPlane = s.dataPlane(s.doc.DataPlane)
+	p.Prometheus = s.prometheus(s.doc.Prometheus)
 	return p
 }
 

@@ -145,7 +145,7 @@ func hostile(w *world) {
 // crowded: a label with a value for each user. All of it counts, or nothing does
 // and the answer says so; a part of it would be a lie.
 func crowded(w *world) {
-	const users = 3000
+	const users = 1000
 	var all []series
 	for i := range users {
 		for _, release := range []delivery.ReleaseID{stable, canary} {
