@@ -52,7 +52,7 @@ func (s *session) complain(err error) {
 		fmt.Fprintf(&b, "  who   %s\n", c.who)
 	}
 	if c.next != "" {
-		fmt.Fprintf(&b, "  next  %s\n", c.next)
+		b.WriteString(next(c.next))
 	}
 	s.talk(b.String())
 }
@@ -124,4 +124,4 @@ func complaintOfProblem(p *client.Problem) complaint {
 }
 
 // talk says something to the person, not to the program that reads the output.
-func (s *session) talk(text string) { _, _ = fmt.Fprint(s.Stderr, text) } // nobody else could be told
+func (s *session) talk(text string) { _, _ = fmt.Fprint(s.Stderr, s.again(text)) } // nobody else could be told

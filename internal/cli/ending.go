@@ -178,5 +178,5 @@ func next(commands ...string) string {
 	if len(commands) == 0 {
 		return ""
 	}
-	return "  next  " + strings.Join(commands, "     ") + "\n"
+	return nextMark + strings.Join(commands, "     ") + "\n"
 }

@@ -45,6 +45,7 @@ type session struct {
 	Env
 	look   look
 	state  string // --state
+	socket string // --socket of the data plane's commands
 	format string // --output
 	began  bool   // the arguments were understood
 	name   string // of the command that runs: "slipway config explain"

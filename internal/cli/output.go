@@ -43,7 +43,7 @@ func (s *session) show(v any, table func() string, name func() []string) error {
 			text += line + "\n"
 		}
 	default:
-		text = table()
+		text = s.again(table())
 	}
 	return s.print(text)
 }

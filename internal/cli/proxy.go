@@ -26,7 +26,6 @@ import (
 
 // planeOptions say which data plane is meant, and how one is run.
 type planeOptions struct {
-	socket string
 	listen string
 	to     []string
 	table  string
@@ -50,11 +49,11 @@ func (s *session) proxy() *cobra.Command {
 			if run.State, err = s.folder(); err != nil {
 				return err
 			}
-			run.Socket = o.path(s.Dir, o.socket)
+			run.Socket = o.path(s.Dir, s.socket)
 			return s.Roof.Proxy(cmd.Context(), run)
 		},
 	}
-	cmd.PersistentFlags().StringVar(&o.socket, "socket", "", "control socket of the data plane (default the one in the state folder)")
+	cmd.PersistentFlags().StringVar(&s.socket, "socket", "", "control socket of the data plane (default the one in the state folder)")
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", "", "host:port that requests come in on")
 	f.StringSliceVar(&o.to, "to", nil, "host:port of each instance that gets them")
@@ -172,8 +171,8 @@ func plainly(err error) error {
 
 // plane is a client of the data plane that is meant.
 func (s *session) plane(o *planeOptions) (*driver.Driver, error) {
-	if o.socket != "" {
-		return driver.New(o.path(s.Dir, o.socket)), nil
+	if s.socket != "" {
+		return driver.New(o.path(s.Dir, s.socket)), nil
 	}
 	folder, err := s.folder()
 	if err != nil {
