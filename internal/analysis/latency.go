@@ -26,6 +26,8 @@ import (
 // makes evidence against it grow in expectation.
 type latencyTest struct {
 	policy     delivery.JudgePolicy
+	proven     []float64 // quantiles that promotion needs
+	keep       float64   // what a unit counts for: 1, or less where units hang together
 	recent     recent
 	thresholds []threshold // one for each of quantiles, or none until stable is known
 	proofs     []proof
@@ -66,7 +68,7 @@ type proof struct {
 }
 
 func newLatencyTest(p delivery.JudgePolicy, baseline Arm) *latencyTest {
-	l := &latencyTest{policy: p}
+	l := &latencyTest{policy: p, proven: proven[:], keep: 1}
 	l.load(Block{Stable: baseline})
 	l.learn(baseline)
 	if len(l.thresholds) > 0 {
@@ -100,7 +102,7 @@ func (l *latencyTest) begin() {
 		l.thresholds = append(l.thresholds, threshold{quantile: q, against: newMixture(len(multiples))})
 		l.place(&l.thresholds[len(l.thresholds)-1])
 	}
-	for _, q := range proven {
+	for _, q := range l.proven {
 		l.proofs = append(l.proofs, proof{quantile: q, promote: newMixture(1), bounds: slowBounds()})
 		l.placeProof(&l.proofs[len(l.proofs)-1])
 	}
@@ -227,7 +229,7 @@ func (l *latencyTest) pair(b Block, bin, shift int) pair {
 	return pair{
 		nb: float64(b.Stable.Units), xb: l.exceeds(0, b.Stable, bin),
 		nc: float64(b.Canary.Units), xc: l.exceeds(1, b.Canary, bin+shift),
-	}
+	}.times(l.keep)
 }
 
 // evidence returns the log of the average evidence over the thresholds.

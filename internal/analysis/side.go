@@ -1,0 +1,54 @@
+package analysis
+
+import "math"
+
+// side is one side of a line of means: sign (c - slope b - add) > 0, which a null
+// says is not so. slope > 0; sign is 1 or -1.
+type side struct{ slope, add, sign float64 }
+
+// scaled is the side for values (v-low)/width.
+func (s side) scaled(low, width float64) side {
+	s.add = (s.add + low*(s.slope-1)) / width
+	return s
+}
+
+// values is one block of both arms' values, ready to be bet on: how many, their
+// means, and the sums of squared distances from the means that the past predicts.
+type values struct{ nb, nc, b, c, qb, qc float64 }
+
+// bets returns what is staked on each canary value, and against each stable value,
+// for a bet of u on the block: in proportion to the inverse of the variance of
+// c - slope b for values of equal variance, and u at most.
+func (s side) bets(v values, u float64) (onC, onB float64) {
+	onC = 1 / (1 + s.slope*s.slope*v.nc/v.nb)
+	onB = s.slope * onC * v.nc / v.nb
+	u /= max(1, onB)
+	return u * onC, u * onB
+}
+
+// gain returns the log of a block's e-variable for a bet of u on the side:
+//
+//	onC nc sign (c - slope b - add) - price(onC) qc - price(onB) qb
+//
+// As onB nb = slope onC nc, the means drop out on the border of the null, and the
+// rest is a product over the values of exp(+-bet (y - mean) - price(bet) (y - past)^2),
+// each of expectation at most 1 where price is one for such values.
+func (s side) gain(v values, u float64, price func(float64) float64) float64 {
+	onC, onB := s.bets(v, u)
+	return onC*v.nc*s.sign*(v.c-s.slope*v.b-s.add) - price(onC)*v.qc - price(onB)*v.qb
+}
+
+// exactPrice is psi(u) = -log(1-u) - u. For y and m in [0, 1], 0 <= u < 1 and
+// either sign, E exp(+-u (y - mean) - psi(u) (y - m)^2) <= 1, whatever the
+// distribution of y: exp(u x - psi(u) x^2) <= 1 + u x for x >= -1 (Fan, Grama
+// and Liu, arXiv 1311.6273), at x = +-(y - m); the expectation of the right side
+// is at most exp(+-u (mean - m)). It is the predictable plug-in
+// empirical-Bernstein bet of Waudby-Smith and Ramdas (arXiv 2010.09686), whose
+// log is a sum over the values and thus a function of their number, sum and squares.
+func exactPrice(u float64) float64 { return -math.Log1p(-u) - u }
+
+// asymptoticPrice is u^2/2. For y symmetric about its mean and any u,
+// E exp(u (y - mean) - u^2 (y - mean)^2 / 2) <= 1 (de la Peña, Annals of
+// Probability 27, 1999). For a skewed y it is 1 up to u^3 times the third
+// moment, so bets stay small against the deviation.
+func asymptoticPrice(u float64) float64 { return u * u / 2 }
