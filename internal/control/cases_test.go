@@ -555,12 +555,17 @@ func TestCase59_NothingIsStoppedBeforeItsRouteIsGone(t *testing.T) {
 }
 
 func TestCase63_OnlyWholeSecondsThatWereHeardAreJudged(t *testing.T) {
-	l := New(Deps{})
+	st, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "s.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	l := New(Deps{Store: st})
 	start := time.Unix(1_000_000, 0).UTC()
 	r := delivery.Rollout{ID: "1/prod", Service: "api", Env: "prod", From: "r1", To: "r2", State: delivery.Judging, Started: start, Shifted: start}
-	judge := func(now time.Time) *delivery.Verdict { return l.verdict(&view{now: now}, r) }
-	if v := judge(start.Add(time.Minute)); v != nil {
-		t.Fatalf("verdict = %+v before anything was heard, want none", v)
+	judge := func(now time.Time) *delivery.Verdict { return l.verdict(t.Context(), &view{now: now}, r) }
+	if v := judge(start.Add(time.Minute)); v == nil || v.Outcome != delivery.Inconclusive || v.Seconds != 0 {
+		t.Fatalf("verdict = %+v before anything was heard; want inconclusive, which no silence promotes", v)
 	}
 	f := traffic.Frame{At: start.Add(30 * time.Second), Boot: "a"}
 	for sec := start.Unix() + 1; sec <= start.Unix()+30; sec++ {

@@ -59,6 +59,8 @@ type Loop struct {
 	judges  map[delivery.RolloutID]*judgement // of the loop's goroutine alone
 	crashs  map[delivery.RolloutID]int        // restarts seen before the rollout began
 	hands   *hands
+	readers *readers
+	up      time.Time      // when this server came up
 	traces  traces         // of the loop's goroutine alone
 	applied *traffic.Table // of the loop's goroutine alone
 
@@ -84,7 +86,7 @@ func New(d Deps) *Loop {
 	}
 	return &Loop{
 		d: d, bell: make(chan struct{}, 1), counts: &counts{d.Numbers},
-		judges: map[delivery.RolloutID]*judgement{}, crashs: map[delivery.RolloutID]int{}, hands: newHands(),
+		judges: map[delivery.RolloutID]*judgement{}, crashs: map[delivery.RolloutID]int{}, hands: newHands(), readers: newReaders(), up: time.Now(),
 	}
 }
 
@@ -101,6 +103,7 @@ func (l *Loop) Ring() {
 func (l *Loop) Run(ctx context.Context) error {
 	var listeners sync.WaitGroup
 	defer l.hands.wait()
+	defer l.readers.wait()
 	defer listeners.Wait()
 	listeners.Go(func() { l.listen(ctx) })
 	listeners.Go(func() { l.hearWorkloads(ctx) })
@@ -169,6 +172,7 @@ func (l *Loop) pass(ctx context.Context) (time.Time, error) {
 		wrote = wrote || moved
 		soon = sooner(soon, wake)
 	}
+	l.keepTapes(ctx, v)
 	proposed, err := l.propose(ctx, v)
 	if err != nil {
 		return soon, err
@@ -220,6 +224,7 @@ func (l *Loop) step(ctx context.Context, v *view, r delivery.Rollout) (time.Time
 		delete(l.judges, r.ID)
 		delete(l.crashs, r.ID)
 		l.hands.over(r.ID)
+		l.readers.over(r.ID)
 	}
 	return m.Wake, wrote, nil
 }

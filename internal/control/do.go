@@ -24,6 +24,9 @@ func (l *Loop) write(ctx context.Context, v *view, was delivery.Rollout, m rollo
 		return false, nil
 	}
 	err := l.save(ctx, moveName(was, m.Rollout), func(tx *store.Tx) error {
+		if err := l.appendTape(tx, was.ID); err != nil {
+			return err
+		}
 		saved, err := tx.SaveRollout(m.Rollout)
 		if err != nil {
 			return err
@@ -62,6 +65,7 @@ func (l *Loop) write(ctx context.Context, v *view, was delivery.Rollout, m rollo
 		}
 		return nil
 	})
+	l.taped(v, was.ID, err)
 	return err == nil, err
 }
 

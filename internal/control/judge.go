@@ -13,13 +13,6 @@ import (
 // tuning is how much of the time before a rollout tunes its judge, in seconds.
 const tuning = 600
 
-// judgement is one rollout's judge and how far it has read.
-type judgement struct {
-	judge *analysis.Judge
-	step  int   // whose promotion evidence is collected
-	next  int64 // second to read next
-}
-
 // listen keeps the counts coming from the data plane until ctx ends.
 func (l *Loop) listen(ctx context.Context) {
 	for ctx.Err() == nil {
@@ -41,51 +34,40 @@ func (l *Loop) listen(ctx context.Context) {
 }
 
 // verdict brings a rollout's judge up to date and returns its word, or nil when
-// there is nothing to judge. Only closed seconds are judged; a second in which
-// the split changed is left out.
-func (l *Loop) verdict(v *view, r delivery.Rollout) *delivery.Verdict {
+// there is nothing to judge. Only closed seconds are judged. While nothing was
+// heard from the data plane yet that is no silence of its callers: the word is
+// then what it was before the server came up, or that there is none.
+func (l *Loop) verdict(ctx context.Context, v *view, r delivery.Rollout) *delivery.Verdict {
 	if r.From == "" || r.From == r.To || r.Plan.Judge.Off || !judged(r.State) {
 		return nil
 	}
 	last, heard := l.counts.closed()
-	if !heard {
-		return nil // this server has not seen any count yet
+	j, err := l.judgement(ctx, r, heard)
+	switch {
+	case err != nil:
+		l.d.Log.ErrorContext(ctx, "the judge cannot go on; will try again", slog.String("rollout", string(r.ID)), slog.Any("error", err))
+		return &delivery.Verdict{Outcome: delivery.Broken, Sentence: "the judge cannot go on: " + err.Error(), Checks: []delivery.Check{}, At: v.now}
+	case j == nil:
+		return &delivery.Verdict{Outcome: delivery.Inconclusive, Sentence: "the data plane has told no counts yet", Checks: []delivery.Check{}, At: v.now}
 	}
-	route := routeName(r.Env, r.Service)
-	j := l.judges[r.ID]
-	if j == nil {
-		before := l.counts.seconds(route, r.From, r.To, r.Started.Unix()-tuning, r.Started.Unix()-1)
-		j = &judgement{judge: analysis.New(r.Plan.Judge, total(before)), step: -1, next: r.Started.Unix()}
-		l.judges[r.ID] = j
+	if heard {
+		l.feed(v, r, j, last)
+		l.ask(ctx, v, r, j)
 	}
-	for _, s := range l.counts.seconds(route, r.From, r.To, j.next, last) {
-		j.read(r, s)
-	}
-	j.next = max(j.next, last+1)
-	word := j.judge.Verdict()
+	word := begun(j.tape.Verdict(), j.step >= r.Step)
 	word.At = v.now
-	if j.step != r.Step && word.Outcome == delivery.Pass {
-		word.Outcome, word.Sentence = delivery.Inconclusive, "the step has just begun"
-	}
 	return &word
 }
 
-// read gives one second to the judge.
-func (j *judgement) read(r delivery.Rollout, s sum) {
-	if j.step != r.Step && !r.Shifted.IsZero() && s.Second > r.Shifted.Unix() {
-		j.judge.NextStep()
-		j.step = r.Step
+// justBegun is what is said of a step whose first second is not judged yet.
+const justBegun = "the step has just begun"
+
+// begun takes a pass back that is of the step before.
+func begun(word delivery.Verdict, here bool) delivery.Verdict {
+	if !here && word.Outcome == delivery.Pass {
+		word.Outcome, word.Sentence = delivery.Inconclusive, justBegun
 	}
-	switch {
-	case s.Mixed:
-		j.judge.LeaveOut(s.Second, "the split changed in it")
-	case !r.Shifted.IsZero() && s.Second < r.Shifted.Add(r.Plan.Judge.Warmup).Unix():
-		j.judge.LeaveOut(s.Second, "warm-up after a weight change")
-	case s.Canary.Units == 0 && s.Stable.Units == 0:
-	default:
-		// A second that cannot be judged makes the verdict an error; the judge keeps the reason.
-		_ = j.judge.Observe(s.Block)
-	}
+	return word
 }
 
 // judged says in which states the judge is asked.

@@ -80,7 +80,7 @@ func (l *Loop) see(ctx context.Context, v *view, r delivery.Rollout) rollout.Fac
 	if r.State == delivery.Preparing {
 		f.Missing = l.missing(ctx, v, r)
 	}
-	if f.Verdict = l.verdict(v, r); f.Verdict != nil {
+	if f.Verdict = l.verdict(ctx, v, r); f.Verdict != nil {
 		v.verdicts[r.ID] = *f.Verdict
 	}
 	return f
