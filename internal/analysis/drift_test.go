@@ -233,9 +233,9 @@ func TestRecent(t *testing.T) {
 
 // A threshold has strayed when the share above it is off by a tenth and by more than chance.
 func TestStrayed(t *testing.T) {
-	r := recent{full: window{units: 1000}} // one in each bin
+	r := recent{full: window{units: 1000, each: 1}} // one in each bin
 	for bin := range r.full.within {
-		r.full.within[bin] = min(float64(bin), 1000)
+		r.full.within[bin] = min(uint32(bin), 1000)
 	}
 	for bin, want := range map[int]bool{500: false, 549: false, 551: true, 451: false, 449: true, 0: true, -1: true} {
 		if got := r.strayed(bin, .5); got != want {

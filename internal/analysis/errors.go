@@ -15,7 +15,8 @@ import (
 type errorTest struct {
 	limits  [2]line
 	proof   line
-	stable  rate
+	stable  rate // of the units that are evidence against the canary
+	whole   rate // of all units
 	against mixture
 	promote mixture
 	bounds  []bound
@@ -32,10 +33,18 @@ func newErrorTest(p delivery.JudgePolicy, baseline Arm) errorTest {
 		bounds:  errorBounds(),
 	}
 	e.stable.add(float64(baseline.Units), float64(baseline.Bad))
+	e.whole = e.stable
 	return e
 }
 
+// observe judges a block by all of its units.
 func (e *errorTest) observe(p pair, limit float64) {
+	e.accuse(p, limit)
+	e.prove(p)
+}
+
+// accuse weighs the units of a block that are evidence against the canary.
+func (e *errorTest) accuse(p pair, limit float64) {
 	if p.nb > 0 && p.nc > 0 {
 		sb := e.stable.predict()
 		from := max(e.limits[0].at(sb), e.limits[1].at(sb))
@@ -45,9 +54,6 @@ func (e *errorTest) observe(p pair, limit float64) {
 			}
 		}
 		e.against.close()
-		s := expected(e.proof, sb)
-		e.promote.win(0, e.proof.logE(p, s, s))
-		e.promote.close()
 		for i := range e.bounds {
 			if b := &e.bounds[i]; !b.refuted {
 				b.observe(p, sb, b.line.ratios(b.up, p.nb, p.nc, sb), limit)
@@ -56,6 +62,16 @@ func (e *errorTest) observe(p pair, limit float64) {
 		e.seen.add(p)
 	}
 	e.stable.add(p.nb, p.xb)
+}
+
+// prove weighs all units of a block for the canary.
+func (e *errorTest) prove(p pair) {
+	if p.nb > 0 && p.nc > 0 {
+		s := expected(e.proof, e.whole.predict())
+		e.promote.win(0, e.proof.logE(p, s, s))
+		e.promote.close()
+	}
+	e.whole.add(p.nb, p.xb)
 }
 
 // expected returns the share of errors that the promotion test expects of both
@@ -67,7 +83,7 @@ func expected(proof line, sb float64) float64 {
 
 // remaining returns about how many more canary units prove a healthy canary.
 func (e *errorTest) remaining(passAt float64) float64 {
-	sb := expected(e.proof, e.stable.predict())
+	sb := expected(e.proof, e.whole.predict())
 	nb, nc := e.seen.typical()
 	return unitsFor(math.Log(passAt)-e.promote.evidence(), e.proof.growth(nb, nc, sb, sb), nc)
 }

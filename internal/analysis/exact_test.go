@@ -346,11 +346,11 @@ func TestLatencyIsEProcess(t *testing.T) {
 		}
 	}
 	forget := func(l *latencyTest, units float64) { // all but that
-		var w window
+		const parts = 1 << 20
+		w := window{units: units, each: units / parts}
 		for i := range w.within {
-			w.within[i] = l.recent.within(i) * units / l.recent.units()
+			w.within[i] = uint32(math.Round(l.recent.within(i) / l.recent.units() * parts))
 		}
-		w.units = units
 		l.recent = recent{full: w}
 	}
 	var places map[[2]int]bool

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
@@ -52,7 +53,11 @@ const (
 	defaultPromoteLatency    = 0.25
 	defaultLatencyAdd        = time.Millisecond
 	defaultPromoteLatencyAdd = 5 * time.Millisecond
+	defaultCold              = 30 * time.Second
 )
+
+// maxMetrics bounds the metrics that one change is judged by.
+const maxMetrics = 200
 
 // Least exposure of the canary within a step before it can pass, whatever the
 // margins: a pass says that somebody has used it.
@@ -61,7 +66,7 @@ const (
 	leastBlocks = 3
 )
 
-// Defaults returns the policy with its zero fields filled.
+// Defaults returns the policy with its zero fields filled, and those of its metrics.
 func Defaults(p delivery.JudgePolicy) delivery.JudgePolicy {
 	p.Alpha = cmp.Or(p.Alpha, defaultAlpha)
 	p.Beta = cmp.Or(p.Beta, defaultBeta)
@@ -73,6 +78,13 @@ func Defaults(p delivery.JudgePolicy) delivery.JudgePolicy {
 	p.PromoteLatency = cmp.Or(p.PromoteLatency, defaultPromoteLatency)
 	p.LatencyAdd = cmp.Or(p.LatencyAdd, defaultLatencyAdd)
 	p.PromoteLatencyAdd = cmp.Or(p.PromoteLatencyAdd, defaultPromoteLatencyAdd)
+	p.Cold = cmp.Or(p.Cold, defaultCold)
+	p.SLO.Patience = cmp.Or(p.SLO.Patience, defaultPatience)
+	p.SLO.Within = cmp.Or(p.SLO.Within, defaultWithin)
+	p.Metrics = slices.Clone(p.Metrics)
+	for i, m := range p.Metrics {
+		p.Metrics[i] = MetricDefaults(m)
+	}
 	return p
 }
 
@@ -91,8 +103,20 @@ func unusable(p delivery.JudgePolicy) string {
 		return fmt.Sprintf("the added error shares are %v and %v, not between 0 and 1", p.ErrorAdd, p.PromoteErrorAdd)
 	case !(p.LatencyRatio > 0 && p.LatencyRatio <= 1000) || !(p.PromoteLatency > 0 && p.PromoteLatency <= 1000):
 		return fmt.Sprintf("the latency margins are %v and %v, not between 0 and 1000", p.LatencyRatio, p.PromoteLatency)
+	case len(p.Metrics) > maxMetrics:
+		return fmt.Sprintf("there are %d metrics, more than %d", len(p.Metrics), maxMetrics)
 	}
-	return ""
+	names := map[string]bool{}
+	for _, m := range p.Metrics {
+		if why := MetricProblem(m); why != "" {
+			return fmt.Sprintf("metric %s: %s", m.Name, why)
+		}
+		if names[m.Name] {
+			return fmt.Sprintf("there are two metrics %s", m.Name)
+		}
+		names[m.Name] = true
+	}
+	return sloProblem(p.SLO)
 }
 
 // Judge weighs a new release against stable, second by second. It may be asked
@@ -104,12 +128,19 @@ type Judge struct {
 	policy  delivery.JudgePolicy
 	errors  errorTest
 	latency *latencyTest
+	metrics metrics
+	mirror  mirror
+	trust   trust
+	whole   whole
 	last    int64
 	broken  string
 	failed  bool
 	left    leftOut
-	units   seen // of the rollout
+	units   seen // of the rollout: of these, evidence is taken from all but those that came again
 	step    seen // of this step
+	again   seen // of units, those that came again
+	places  places
+	gone    gap // without a request to one of the releases
 }
 
 // New returns a judge for one rollout under p, whose zero fields are filled.
@@ -126,27 +157,81 @@ func New(p delivery.JudgePolicy, baseline Arm) *Judge {
 	if impossible("stable", baseline) != "" {
 		baseline = Arm{}
 	}
-	j.errors = newErrorTest(j.policy, baseline)
-	j.latency = newLatencyTest(j.policy, baseline)
+	j.whole = newWhole(j.policy.SLO)
+	j.begin(baseline)
 	return j
 }
+
+// begin starts all tests.
+func (j *Judge) begin(baseline Arm) {
+	j.errors = newErrorTest(j.policy, baseline)
+	j.latency = newLatencyTest(j.policy, baseline)
+	j.metrics = newMetrics(j.policy)
+	j.mirror = newMirror(j.policy.Alpha)
+	j.trust = newTrust()
+}
+
+// paired says whether both releases were asked anything.
+func (b Block) paired() bool { return b.Stable.Units > 0 && b.Canary.Units > 0 }
 
 // impossible says what is wrong with an arm's counts; "" if nothing is.
 func impossible(name string, a Arm) string {
 	if a.Bad > a.Units {
 		return fmt.Sprintf("%s has %d failed of %d requests", name, a.Bad, a.Units)
 	}
-	answered := a.Open
-	for bin, n := range a.Bins {
-		if bin < 0 || bin >= Bins {
-			return fmt.Sprintf("%s has a latency bin %d; there are 0 to %d", name, bin, Bins-1)
-		}
-		answered += uint64(n)
+	if bin, ok := lowestBin(a.Bins, func(bin int, _ uint32) bool { return bin < 0 || bin >= Bins }); ok {
+		return fmt.Sprintf("%s has a latency bin %d; there are 0 to %d", name, bin, Bins-1)
 	}
-	if a.Open > a.Units || answered > a.Units {
-		return fmt.Sprintf("%s has %d answered or open of %d requests", name, answered, a.Units)
+	if n := a.accounted(); a.Open > a.Units || n > a.Units {
+		return fmt.Sprintf("%s has %d answered or open of %d requests", name, n, a.Units)
+	}
+	if a.Drawn > a.Units {
+		return fmt.Sprintf("%s has %d drawn of %d requests", name, a.Drawn, a.Units)
+	}
+	if a.Again == nil {
+		return ""
+	}
+	return impossibleAgain(name, a)
+}
+
+// accounted are the units that were answered or are open.
+func (a Arm) accounted() uint64 {
+	sum := a.Open
+	for _, n := range a.Bins {
+		sum += uint64(n)
+	}
+	return sum
+}
+
+// impossibleAgain says what is wrong with the units that came again.
+func impossibleAgain(name string, a Arm) string {
+	again := *a.Again
+	again.Again, again.Drawn = nil, 0
+	if why := impossible(name+" among those that came again", again); why != "" {
+		return why
+	}
+	if again.Units > a.Units || again.Bad > a.Bad || again.Open > a.Open || a.Bad-again.Bad > a.Units-again.Units {
+		return fmt.Sprintf("%s has %d units that came again, %d of them failed and %d open, of %d, %d and %d",
+			name, again.Units, again.Bad, again.Open, a.Units, a.Bad, a.Open)
+	}
+	if all, came := a.accounted(), again.accounted(); all-came > a.Units-again.Units {
+		return fmt.Sprintf("%s has %d answered or open of the %d units that came for the first time", name, all-came, a.Units-again.Units)
+	}
+	if bin, ok := lowestBin(again.Bins, func(bin int, n uint32) bool { return n > a.Bins[bin] }); ok {
+		return fmt.Sprintf("%s has %d units that came again in latency bin %d of %d", name, again.Bins[bin], bin, a.Bins[bin])
 	}
 	return ""
+}
+
+// lowestBin returns the first bin of which is is true, so that the same counts get
+// the same words.
+func lowestBin(bins map[int]uint32, is func(bin int, n uint32) bool) (at int, found bool) {
+	for bin, n := range bins {
+		if is(bin, n) && (!found || bin < at) {
+			at, found = bin, true
+		}
+	}
+	return at, found
 }
 
 // Observe judges one block. A block whose second is not after the last one is
@@ -157,7 +242,7 @@ func (j *Judge) Observe(b Block) error {
 	if b.Second <= j.last {
 		return fmt.Errorf("analysis: block of second %d is not after %d: a duplicate, too late, or the clock went back", b.Second, j.last)
 	}
-	why := cmp.Or(impossible("stable", b.Stable), impossible("canary", b.Canary))
+	why := cmp.Or(impossible("stable", b.Stable), impossible("canary", b.Canary), b.Pairs.impossible())
 	if why != "" {
 		j.broken = cmp.Or(j.broken, fmt.Sprintf("second %d: %s", b.Second, why))
 		return fmt.Errorf("analysis: block of second %d: %s", b.Second, why)
@@ -166,21 +251,47 @@ func (j *Judge) Observe(b Block) error {
 	if j.failed {
 		return nil
 	}
+	j.gone.observe(b)
+	j.latency.load(b)
+	j.whole.observe(b, &j.latency.scratch)
+	if !j.trust.observe(b) {
+		j.left.add("the releases cannot be compared")
+		return nil
+	}
+	limit := endLimit(j.policy.Alpha)
+	j.weigh(b, limit)
+	j.metrics.observe(b)
+	j.mirror.observe(b, j.evidence)
+	j.failed = j.evidence() >= -math.Log(j.policy.Alpha)
+	return nil
+}
+
+// weigh judges the requests of a block.
+func (j *Judge) weigh(b Block, limit float64) {
 	p := pair{
 		nb: float64(b.Stable.Units), xb: float64(b.Stable.Bad),
 		nc: float64(b.Canary.Units), xc: float64(b.Canary.Bad),
 	}
-	limit := math.Log(2 / j.policy.Alpha)
-	j.errors.observe(p, limit)
-	j.latency.observe(b, limit)
+	first := p
+	if again := b.Stable.Again; again != nil {
+		first.nb, first.xb = p.nb-float64(again.Units), p.xb-float64(again.Bad)
+	}
+	if again := b.Canary.Again; again != nil {
+		first.nc, first.xc = p.nc-float64(again.Units), p.xc-float64(again.Bad)
+	}
+	j.errors.accuse(first, limit)
+	j.errors.prove(p)
+	j.latency.judge(b, limit)
 	if p.nb == 0 || p.nc == 0 {
-		j.left.add(unpaired(p))
-		return nil
+		if b.Pairs.Both == 0 {
+			j.left.add(unpaired(p))
+		}
+		return
 	}
 	j.units.add(p)
 	j.step.add(p)
-	j.failed = j.evidence() >= -math.Log(j.policy.Alpha)
-	return nil
+	j.again.add(pair{p.nb - first.nb, p.xb - first.xb, p.nc - first.nc, p.xc - first.xc})
+	j.places.add(b.Canary.Places)
 }
 
 func unpaired(p pair) string {
@@ -193,10 +304,27 @@ func unpaired(p pair) string {
 	return "no request at all"
 }
 
-// evidence is the log of the average over the families errors and latency,
-// which is an e-process whatever the dependence between them.
+// evidence is the log of the average over the families errors, latency and
+// metrics, in which every metric that may fail a rollout weighs the same. It is an
+// e-process whatever the dependence between them. However many metrics there
+// are, errors and latency keep a third of it each. Mirrored requests join it as
+// they come.
 func (j *Judge) evidence() float64 {
-	return logMean([]float64{j.errors.against.evidence(), j.latency.evidence()})
+	all := [...]float64{j.errors.against.evidence(), j.latency.evidence(), 0}
+	families := all[:2]
+	if j.metrics.deciding > 0 {
+		all[2] = j.metrics.evidence()
+		families = all[:]
+	}
+	return j.mirror.join(logMean(families))
+}
+
+// families are how many are averaged.
+func (j *Judge) families() float64 {
+	if j.metrics.deciding > 0 {
+		return 3
+	}
+	return 2
 }
 
 // LeaveOut records that the block of a second is not judged, and why. Seconds
@@ -214,19 +342,22 @@ func (j *Judge) LeaveOut(second int64, why string) {
 // NextStep says that the weight moved to a new step of the plan. The evidence
 // for the release starts afresh, because a release can be fine at 5 % and not at
 // 50 %; the evidence against it goes on, with a restart's share for new trouble.
+// After a step in which the releases could not be compared all starts afresh.
 func (j *Judge) NextStep() {
 	if j.failed {
 		return
 	}
 	j.step = seen{}
+	if j.trust.why != "" {
+		j.begin(Arm{})
+		return
+	}
+	j.trust = newTrust()
 	j.errors.against.restart()
 	j.errors.promote.reset()
-	for i := range j.latency.thresholds {
-		j.latency.thresholds[i].against.restart()
-	}
-	for i := range j.latency.proofs {
-		j.latency.proofs[i].promote.reset()
-	}
+	j.latency.nextStep()
+	j.metrics.nextStep()
+	j.mirror.nextStep()
 }
 
 // leftOut counts the blocks that were not judged, by reason.

@@ -55,6 +55,7 @@ func TestDefaults(t *testing.T) {
 	want := delivery.JudgePolicy{
 		Alpha: .01, Beta: .2, ErrorRatio: 1.2, ErrorAdd: .001, PromoteErrorRatio: 2, PromoteErrorAdd: .002,
 		LatencyRatio: .05, PromoteLatency: .25, LatencyAdd: time.Millisecond, PromoteLatencyAdd: 5 * time.Millisecond,
+		Cold: 30 * time.Second, SLO: delivery.SLO{Within: .99, Patience: 10 * time.Second},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Defaults = %+v, want %+v", got, want)
@@ -109,6 +110,12 @@ func TestCase61ErrorIsNotSuccess(t *testing.T) {
 		{"answered or open of 3", Arm{Units: 3, Open: math.MaxUint64, Bins: map[int]uint32{500: 2}}},
 		{"latency bin -1", Arm{Units: 3, Bins: map[int]uint32{-1: 1}}},
 		{"latency bin 1600", Arm{Units: 3, Bins: map[int]uint32{Bins: 1}}},
+		{"4 drawn of 3", Arm{Units: 3, Drawn: 4}},
+		{"4 units that came again", Arm{Units: 3, Again: &Arm{Units: 4}}},
+		{"2 of them failed", Arm{Units: 3, Bad: 1, Again: &Arm{Units: 2, Bad: 2}}},
+		{"1 units that came again", Arm{Units: 3, Bad: 3, Again: &Arm{Units: 1}}},
+		{"among those that came again has 2 failed of 1", Arm{Units: 3, Bad: 3, Again: &Arm{Units: 1, Bad: 2}}},
+		{"came again in latency bin 9", Arm{Units: 3, Bins: map[int]uint32{8: 2}, Again: &Arm{Units: 2, Bins: map[int]uint32{9: 1}}}},
 	} {
 		for _, canary := range []bool{true, false} {
 			j := healthy(t)
@@ -145,6 +152,13 @@ func TestCase61ErrorIsNotSuccess(t *testing.T) {
 		{PromoteErrorAdd: -.1},
 		{LatencyRatio: -1},
 		{PromoteLatency: math.NaN()},
+		{SLO: delivery.SLO{Errors: math.NaN()}},
+		{SLO: delivery.SLO{Latency: -1}},
+		{SLO: delivery.SLO{Within: 1}},
+		{SLO: delivery.SLO{Patience: time.Hour}},
+		{Metrics: make([]delivery.Metric, maxMetrics+1)},
+		{Metrics: []delivery.Metric{{Name: "twice", Kind: delivery.KindCount}, {Name: "twice", Kind: delivery.KindShare}}},
+		{Metrics: []delivery.Metric{{Name: "what", Kind: "guess"}}},
 	} {
 		j := New(p, Arm{})
 		observe(t, j, Block{Second: 1, Stable: same(90, 0), Canary: same(10, 0)})

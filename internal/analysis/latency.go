@@ -31,10 +31,15 @@ type latencyTest struct {
 	recent     recent
 	thresholds []threshold // one for each of quantiles, or none until stable is known
 	proofs     []proof
-	scratch    [2][Bins]uint64 // answers up to each bin, of stable and canary
-	stable     [Bins]float64   // judged answers, weighted like seen.weighted
+	scratch    [2]within     // of the block, stable's and the canary's; after observe of those that count as evidence
+	stable     [Bins]float64 // judged answers, weighted like seen.weighted
 	canary     [Bins]float64
+	counted    float64 // units of the canary in them
+	cold       cold
 }
+
+// within are the units with an answer up to each bin; more than fit count as so many.
+type within [Bins]uint32
 
 // quantiles are stable's quantiles at which thresholds are set; proven are
 // those that promotion needs.
@@ -133,18 +138,61 @@ func margin(bin int, share float64, add time.Duration) float64 {
 	return math.Log1p(max(share, add.Seconds()/Edge(bin))) * invLogGamma
 }
 
+// observe loads and judges a block.
 func (l *latencyTest) observe(b Block, limit float64) {
 	l.load(b)
-	if b.Stable.Units > 0 && b.Canary.Units > 0 && len(l.thresholds) > 0 {
-		l.sum(b)
-		for i := range l.thresholds {
-			l.weigh(&l.thresholds[i], b)
-		}
+	l.judge(b, limit)
+}
+
+// nextStep lets the proofs start afresh, and restarts the evidence.
+func (l *latencyTest) nextStep() {
+	for i := range l.thresholds {
+		l.thresholds[i].against.restart()
+	}
+	for i := range l.proofs {
+		l.proofs[i].promote.reset()
+	}
+}
+
+// judge weighs the block that was loaded. Promotion counts every unit and every second. Evidence
+// against the canary leaves out the units that came again, and the seconds in
+// which its instances are fresh, but for what no cold cache explains. Which
+// seconds these are is known before their outcomes, so the rest is an e-process still.
+func (l *latencyTest) judge(b Block, limit float64) {
+	known := len(l.thresholds) > 0
+	if known && b.paired() {
 		for i := range l.proofs {
-			l.prove(&l.proofs[i], b, limit)
+			l.prove(&l.proofs[i], b)
+		}
+	}
+	l.setApart(&b)
+	if known && b.paired() {
+		l.sum(b)
+		if b.Fresh {
+			l.cold.observe(l, b)
+		} else {
+			l.compare(b, limit)
 		}
 	}
 	l.learn(b.Stable)
+}
+
+// compare weighs a block of instances that are warm.
+func (l *latencyTest) compare(b Block, limit float64) {
+	if l.cold.thaw() {
+		for i := range l.thresholds {
+			l.thresholds[i].against.restart()
+		}
+		for i := range l.proofs {
+			l.proofs[i].promote.restart()
+		}
+	}
+	for i := range l.thresholds {
+		l.weigh(&l.thresholds[i], b)
+	}
+	for i := range l.proofs {
+		l.narrow(&l.proofs[i], b, limit)
+	}
 }
 
 func (l *latencyTest) weigh(t *threshold, b Block) {
@@ -159,14 +207,13 @@ func (l *latencyTest) weigh(t *threshold, b Block) {
 	t.seen.add(p)
 }
 
-func (l *latencyTest) prove(t *proof, b Block, limit float64) {
+func (l *latencyTest) prove(t *proof, b Block) {
 	p := l.pair(b, t.bin, t.shift)
 	if sb, sc := l.recent.exceeding(t.bin), l.recent.exceeding(t.bin+t.shift); sc < sb {
 		t.promote.win(0, line{1, 0}.logE(p, sb, sc))
 	}
 	t.promote.close()
 	t.seen.add(p)
-	l.narrow(t, b, limit)
 }
 
 // narrow moves the ends of the interval of a quantile. From above the threshold
@@ -191,25 +238,59 @@ func (l *latencyTest) narrow(t *proof, b Block, limit float64) {
 // load prepares the counts of a block: the answers up to each bin.
 func (l *latencyTest) load(b Block) {
 	for arm, bins := range [...]map[int]uint32{b.Stable.Bins, b.Canary.Bins} {
-		within := &l.scratch[arm]
-		clear(within[:])
+		in := &l.scratch[arm]
+		clear(in[:])
 		for i, n := range bins {
-			within[i] = uint64(n)
+			in[i] = n
 		}
-		for i := 1; i < Bins; i++ {
-			within[i] += within[i-1]
+		sum := uint64(0)
+		for i, n := range in {
+			sum += uint64(n)
+			in[i] = uint32(min(sum, math.MaxUint32))
 		}
 	}
 }
 
-// sum adds the counts of a block of both arms to the histograms for people.
-func (l *latencyTest) sum(b Block) {
-	w := float64(b.Canary.Units) / float64(b.Stable.Units)
-	for i, n := range b.Stable.Bins {
-		l.stable[i] += w * float64(n)
+// setApart takes the units that came again out of the loaded counts of a block.
+func (l *latencyTest) setApart(b *Block) {
+	for i, arm := range [...]*Arm{&b.Stable, &b.Canary} {
+		if arm.Again == nil {
+			continue
+		}
+		arm.Units -= arm.Again.Units
+		var again within
+		for bin, n := range arm.Again.Bins {
+			again[bin] = n
+		}
+		gone := uint32(0)
+		for bin, n := range again {
+			gone += n
+			l.scratch[i][bin] -= gone
+		}
 	}
-	for i, n := range b.Canary.Bins {
-		l.canary[i] += float64(n)
+}
+
+// sum adds the counts of a block of both arms to the histograms for people. What
+// came while the instances were fresh is forgotten once they are warm.
+func (l *latencyTest) sum(b Block) {
+	if !b.Fresh && l.cold.fresh {
+		clear(l.stable[:])
+		clear(l.canary[:])
+		l.counted = 0
+	}
+	l.counted += float64(b.Canary.Units)
+	w := float64(b.Canary.Units) / float64(b.Stable.Units)
+	stable, canary := uint32(0), uint32(0)
+	for i := range Bins {
+		s, c := l.scratch[0][i], l.scratch[1][i]
+		if s != stable {
+			l.stable[i] += w * float64(s-stable)
+			stable = s
+		}
+		if c != canary {
+			l.canary[i] += float64(c - canary)
+			canary = c
+		}
 	}
 }
 
@@ -222,7 +303,7 @@ func (l *latencyTest) exceeds(arm int, a Arm, bin int) float64 {
 	case bin > Bins-2:
 		bin = Bins - 2
 	}
-	return float64(a.Units - l.scratch[arm][bin])
+	return float64(a.Units - uint64(l.scratch[arm][bin]))
 }
 
 func (l *latencyTest) pair(b Block, bin, shift int) pair {
@@ -232,14 +313,20 @@ func (l *latencyTest) pair(b Block, bin, shift int) pair {
 	}.times(l.keep)
 }
 
-// evidence returns the log of the average evidence over the thresholds.
+// evidence returns the log of the average evidence over the thresholds, and of
+// what fresh instances have shown.
 func (l *latencyTest) evidence() float64 {
+	if len(l.thresholds) == 0 {
+		return 0
+	}
+	return l.cold.join(l.warm())
+}
+
+// warm is the log of the average evidence over the thresholds.
+func (l *latencyTest) warm() float64 {
 	var logs [len(quantiles)]float64
 	for i := range l.thresholds {
 		logs[i] = l.thresholds[i].against.evidence()
-	}
-	if len(l.thresholds) == 0 {
-		return 0
 	}
 	return logMean(logs[:len(l.thresholds)])
 }

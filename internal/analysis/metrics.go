@@ -25,6 +25,7 @@ type metricTest interface {
 	nextStep()                                    // the weight moved: proof starts afresh, evidence goes on with a restart
 	remaining(passAt float64) float64             // what a healthy canary still needs, as estimates.nCanary counts, of a level in seconds; +Inf is never
 	wrong() string                                // why the last reading that was refused was; "" if none was
+	refused() int                                 // how many were
 }
 
 // estimates are what both arms had, for people. Stable's is weighted by the
@@ -164,9 +165,13 @@ func boundsProblem(m delivery.Metric) string {
 }
 
 // refusal remembers why a reading was refused.
-type refusal struct{ why string }
+type refusal struct {
+	why string
+	n   int
+}
 
 func (r *refusal) wrong() string { return r.why }
+func (r *refusal) refused() int  { return r.n }
 
 // usable says whether a reading can be looked at, and remembers why not.
 func (r *refusal) usable(x Reading, check func(Value) string) bool {
@@ -181,6 +186,7 @@ func (r *refusal) usable(x Reading, check func(Value) string) bool {
 	}
 	if why != "" {
 		r.why = why
+		r.n++
 	}
 	return why == ""
 }
@@ -191,8 +197,12 @@ func countable(v float64) bool { return v >= 0 && v <= mostUnits }
 // mostUnits bounds one reading; sums of a million such are still exact enough.
 const mostUnits = 1e12
 
+// leastExposure is the least that a reading of an arm says anything with: a
+// nanosecond of an instance. With less, ratios of exposures overflow.
+const leastExposure = 1e-9
+
 // paired says whether a reading has both arms.
-func (r Reading) paired() bool { return r.Stable.N > 0 && r.Canary.N > 0 }
+func (r Reading) paired() bool { return r.Stable.N >= leastExposure && r.Canary.N >= leastExposure }
 
 // pair is a reading as counts.
 func (r Reading) pair() pair {

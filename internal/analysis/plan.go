@@ -164,13 +164,13 @@ func (o *outlooker) sizes(w delivery.Weight) (nb, nc float64) {
 // of the families errors and latency, each the mean of its e-processes.
 func (o *outlooker) caught(r regression, w delivery.Weight) Wait {
 	nb, nc := o.sizes(w)
-	grow := make([]growing, 0, families)
-	grow = append(grow, growing{o.errorGrowth(r, nb, nc)})
-	var slow growing
+	grow := []growing{{o.errorGrowth(r, nb, nc)}, nil}
 	for _, q := range quantiles {
-		slow = append(slow, o.latencyGrowth(r, q, nb, nc))
+		grow[1] = append(grow[1], o.latencyGrowth(r, q, nb, nc))
 	}
-	grow = append(grow, slow)
+	if newMetrics(o.policy).deciding > 0 {
+		grow = append(grow, growing{{}}) // of which nothing is known yet
+	}
 	after := reach(-math.Log(o.policy.Alpha), func(t float64) float64 {
 		logs := make([]float64, len(grow))
 		for i, g := range grow {

@@ -13,7 +13,8 @@ type recent struct{ full, fresh window }
 // window counts units, and those of them with an answer up to each bin.
 type window struct {
 	units  float64
-	within [Bins]float64
+	each   float64 // what one of within stands for
+	within within
 }
 
 const (
@@ -23,23 +24,27 @@ const (
 	fullWindow    = 5000            // 50 units beyond the 99th percentile, 5 beyond the 99.9th
 )
 
-// add adds units of which within[i] had an answer up to bin i.
-func (r *recent) add(units uint64, within *[Bins]uint64) {
+// add adds units of which in[i] had an answer up to bin i.
+func (r *recent) add(units uint64, in *within) {
 	r.fresh.units += float64(units)
-	for i, n := range within {
-		r.fresh.within[i] += float64(n)
+	for i, n := range in {
+		r.fresh.within[i] = plus(r.fresh.within[i], n)
 	}
 	if r.fresh.units >= min(fullWindow, max(firstWindow, 2*r.full.units)) {
 		r.full, r.fresh = r.fresh, window{}
+		r.full.each = 1
 	}
 }
+
+// plus adds without overflow.
+func plus(a, b uint32) uint32 { return uint32(min(uint64(a)+uint64(b), math.MaxUint32)) }
 
 // discount makes all that was added a full window of at most baselineUnits.
 func (r *recent) discount() {
 	units := min(r.units(), baselineUnits)
-	keep := units / r.units()
-	for i := range r.full.within {
-		r.full.within[i] = min(keep*r.within(i), units)
+	r.full.each = units / r.units()
+	for i, n := range r.fresh.within {
+		r.full.within[i] = plus(r.full.within[i], n)
 	}
 	r.full.units, r.fresh = units, window{}
 }
@@ -51,7 +56,7 @@ func (r *recent) within(bin int) float64 {
 	if bin < 0 {
 		return 0
 	}
-	return r.full.within[bin] + r.fresh.within[bin]
+	return min(r.full.each*float64(r.full.within[bin]), r.full.units) + min(float64(r.fresh.within[bin]), r.fresh.units)
 }
 
 // quantile returns the first bin that holds at least the share q of the units.

@@ -139,8 +139,8 @@ func TestTapeReplays(t *testing.T) {
 	})
 }
 
-// whole is a tape of two parts.
-func whole(t *testing.T) [][]byte {
+// wholeTape is a tape of two parts.
+func wholeTape(t *testing.T) [][]byte {
 	t.Helper()
 	r := rand.New(rand.NewPCG(4, 4))
 	s := shop()
@@ -164,7 +164,7 @@ func whole(t *testing.T) [][]byte {
 
 // What was damaged, lost or is not known is refused with the reason.
 func TestTapeRefuses(t *testing.T) {
-	parts := whole(t)
+	parts := wholeTape(t)
 	at := func(i int, p []byte) [][]byte {
 		out := [][]byte{parts[0], parts[1]}
 		out[i] = p

@@ -10,9 +10,6 @@ import (
 	"github.com/slipway-cd/slipway/internal/delivery"
 )
 
-// families are averaged into the evidence against a release: errors and latency.
-const families = 2
-
 // suspicion is the evidence from which a verdict mentions signs of harm.
 const suspicion = 5
 
@@ -26,180 +23,188 @@ func (j *Judge) Verdict() delivery.Verdict {
 	v := delivery.Verdict{
 		Evidence: number(j.evidence()),
 		Limit:    1 / j.policy.Alpha,
-		Seconds:  j.units.blocks,
+		Seconds:  max(j.units.blocks, j.mirror.seconds),
 		LeftOut:  j.left.blocks,
 		Why:      j.left.String(),
-		Checks:   []delivery.Check{j.errorCheck()},
+		Checks:   j.checks(),
 	}
-	for i := range j.latency.proofs {
-		v.Checks = append(v.Checks, j.latencyCheck(&j.latency.proofs[i]))
+	if !j.failed {
+		v.Invalid, v.Incident = j.trust.why, j.whole.incident()
 	}
-	v.Outcome = j.outcome(v.Checks)
+	v.Outcome = j.outcome(v)
 	if v.Outcome == delivery.Fail {
 		v.Checks = j.addCulprit(v.Checks)
 	}
+	j.nameCulprits(v.Checks)
 	v.Sentence = j.sentence(v)
 	return v
 }
 
-func (j *Judge) outcome(checks []delivery.Check) delivery.Outcome {
+// outcome decides. What cannot be judged comes first, then what keeps any
+// release from moving on, then what is missing.
+func (j *Judge) outcome(v delivery.Verdict) delivery.Outcome {
 	switch {
 	case j.failed:
 		return delivery.Fail
-	case j.broken != "":
+	case j.broken != "" || v.Invalid != "" || j.metrics.refused() != "":
 		return delivery.Broken
-	case j.units.blocks == 0:
+	case v.Seconds == 0:
 		return delivery.NoData
-	case j.step.nc < leastUnits || j.step.blocks < leastBlocks || len(checks) != 1+len(proven):
+	case v.Incident != "" || j.little() != "" || j.gone.gone(j.last, j.step) != "":
 		return delivery.Inconclusive
-	case slices.ContainsFunc(checks, func(c delivery.Check) bool { return c.For < c.PassAt }):
+	case slices.ContainsFunc(v.Checks, j.holdsUp):
 		return delivery.Inconclusive
 	}
 	return delivery.Pass
 }
 
-// each decides one check: a check passes or fails by its own limits.
-func each(c delivery.Check) delivery.Outcome {
+// holdsUp says whether a check keeps the release from moving on.
+func (j *Judge) holdsUp(c delivery.Check) bool {
+	if c.Role != delivery.Required {
+		return false
+	}
+	if i, ok := j.metrics.index[c.Name]; ok && c.Kind != "" {
+		return !j.metrics.proven(&j.metrics.all[i], c.PassAt)
+	}
+	return c.For < c.PassAt
+}
+
+// mirrored says whether this step is judged by mirrored requests alone.
+func (j *Judge) mirrored() bool { return j.step.blocks == 0 && j.mirror.pairs > 0 }
+
+// little says what exposure is missing before any proof counts; "" if it is enough.
+func (j *Judge) little() string {
+	least := max(leastUnits, float64(j.policy.AtLeast))
 	switch {
-	case c.NCanary == 0 || c.NStable == 0:
-		return delivery.NoData
-	case c.Against >= c.FailAt:
-		return delivery.Fail
-	case c.For >= c.PassAt:
-		return delivery.Pass
+	case j.mirrored() && j.mirror.pairs < least:
+		return plural(uint64(j.mirror.pairs), "mirrored request") + " so far in this step"
+	case j.mirrored():
+		return ""
+	case j.step.nc < least || j.step.blocks < leastBlocks:
+		return plural(uint64(j.step.nc), "request") + " to the new release so far in this step"
+	case len(j.latency.proofs) == 0:
+		return fmt.Sprintf("latency thresholds need %d requests to stable, %d so far", tuningUnits, int(j.latency.recent.units()))
 	}
-	return delivery.Inconclusive
+	return ""
 }
 
-func (j *Judge) errorCheck() delivery.Check {
-	e := &j.errors
-	c := delivery.Check{
-		Name: "errors", Metric: "error rate", Unit: "share",
-		NStable: uint64(e.seen.nb), NCanary: uint64(e.seen.nc),
-		Bad: uint64(e.seen.xc), BadStable: uint64(e.seen.xb),
-	}
-	c.Stable, c.Canary = e.seen.shares()
-	c.Low, c.High = e.interval()
-	j.weigh(&c, e.against, e.promote.peak, families/j.policy.Alpha)
-	c.Sentence = j.errorSentence(c)
-	return c
-}
-
-// weigh fills in the evidence and its limits.
-func (j *Judge) weigh(c *delivery.Check, against mixture, proof, failAt float64) {
-	c.Against, c.For = number(against.evidence()), number(proof)
-	c.FailAt, c.PassAt = failAt, 1/j.policy.Beta
-	c.PValue = min(1, math.Exp(-against.peak))
-	c.Outcome = each(*c)
-}
-
-// latencyCheck describes a quantile that promotion needs. Its counts are the
-// units above the rollback threshold of that quantile, wherever it was in their second.
-func (j *Judge) latencyCheck(p *proof) delivery.Check {
-	t := &j.latency.thresholds[slices.Index(quantiles[:], p.quantile)]
-	c := j.thresholdCheck(t)
-	c.Name = quantileName(p.quantile)
-	c.Low, c.High, _ = slower(p.bounds, Edge(p.bin+1))
-	c.For = number(p.promote.peak)
-	c.Outcome = each(c)
-	c.Stable, c.Canary = j.latency.estimate(p.quantile, t.seen.nc)
-	c.Sentence = j.latencySentence(c, p, t)
-	return c
-}
-
-// thresholdCheck describes a rollback test that no promotion test goes with.
-func (j *Judge) thresholdCheck(t *threshold) delivery.Check {
-	c := delivery.Check{
-		Name: quantileName(t.quantile), Metric: "latency", Unit: "s",
-		NStable: uint64(t.seen.nb), NCanary: uint64(t.seen.nc),
-		Bad: uint64(t.seen.xc), BadStable: uint64(t.seen.xb),
-	}
-	c.Stable, c.Canary = j.latency.estimate(t.quantile, t.seen.nc)
-	c.Low, c.High, _ = slower(nil, Edge(t.bin))
-	j.weigh(&c, t.against, 0, families*float64(len(j.latency.thresholds))/j.policy.Alpha)
-	c.Sentence = fmt.Sprintf("%s %s against %s on stable: %s", c.Name, seconds(c.Canary), seconds(c.Stable), over(c, t))
-	return c
-}
-
-// estimate returns the quantile q of both arms, in seconds; 0 before anything was seen.
-func (l *latencyTest) estimate(q, units float64) (stable, canary float64) {
-	if units == 0 {
-		return 0, 0
-	}
-	return quantileOf(&l.stable, units, q), quantileOf(&l.canary, units, q)
-}
-
-// addCulprit puts the check with the most evidence first. It may be a quantile
-// that promotion does not ask for.
-func (j *Judge) addCulprit(checks []delivery.Check) []delivery.Check {
-	for i := range j.latency.thresholds {
-		c := j.thresholdCheck(&j.latency.thresholds[i])
-		known := slices.ContainsFunc(checks, func(k delivery.Check) bool { return k.Name == c.Name })
-		if !known && !slices.ContainsFunc(checks, func(k delivery.Check) bool { return blame(k) >= blame(c) }) {
-			checks = append(checks, c)
-		}
-	}
-	slices.SortStableFunc(checks, func(a, b delivery.Check) int { return cmp.Compare(blame(b), blame(a)) })
-	checks[0].Outcome = delivery.Fail
-	return checks
-}
-
-// blame is a check's share of the limit that it reached.
-func blame(c delivery.Check) float64 { return c.Against / c.FailAt }
-
+// sentence sums a verdict up.
 func (j *Judge) sentence(v delivery.Verdict) string {
-	requests := count(uint64(j.units.nc))
 	switch v.Outcome {
 	case delivery.Fail:
 		return "the new release is worse: " + v.Checks[0].Sentence
 	case delivery.Broken:
-		return "cannot judge: " + j.broken
+		if v.Invalid != "" && j.broken == "" {
+			return "the releases cannot be compared: " + v.Invalid
+		}
+		return "cannot judge: " + cmp.Or(j.broken, j.metrics.refused())
 	case delivery.NoData:
 		return "no data: " + cmp.Or(j.left.String(), "nothing was counted yet")
 	case delivery.Pass:
-		return fmt.Sprintf("the new release is proven fit: errors below %s of stable plus %s, %s less than %s slower, in %s requests to it",
-			factor(j.policy.PromoteErrorRatio), points(j.policy.PromoteErrorAdd), list(names(v.Checks[1:])),
-			percent(j.policy.PromoteLatency), requests)
+		return j.fit(v)
 	case delivery.Inconclusive:
 	}
+	gone, little := j.gone.gone(j.last, j.step), j.little()
 	switch {
-	case j.step.nc < leastUnits || j.step.blocks < leastBlocks:
-		return fmt.Sprintf("not enough data: %s to the new release so far in this step", plural(uint64(j.step.nc), "request"))
-	case len(j.latency.proofs) == 0:
-		return fmt.Sprintf("not enough data: latency thresholds need %d requests to stable, %d so far", tuningUnits, int(j.latency.recent.units()))
+	case v.Incident != "":
+		return "incident, nothing moves on: " + v.Incident
+	case gone != "":
+		return gone
+	case little != "":
+		return "not enough data: " + little
 	}
 	found := "no harm found"
 	if v.Evidence >= suspicion {
 		worst := slices.MaxFunc(v.Checks, func(a, b delivery.Check) int { return cmp.Compare(blame(a), blame(b)) })
 		found = fmt.Sprintf("signs of harm (evidence %s of %s; %s)", short(v.Evidence, 2), short(v.Limit, 3), worst.Sentence)
 	}
-	return fmt.Sprintf("%s in %s requests to the new release, and %s", found, requests, j.missing(v.Checks))
+	s := fmt.Sprintf("%s in %s, and %s", found, j.exposure(), j.outstanding(v.Checks))
+	if why := j.latency.cold.now(j.policy); why != "" {
+		s += "; " + why
+	}
+	return s + j.lasting()
 }
 
-// missing says which proofs are outstanding and about how long they take.
-func (j *Judge) missing(checks []delivery.Check) string {
+// exposure says what the new release was asked.
+func (j *Judge) exposure() string {
+	if j.mirrored() {
+		return count(uint64(j.mirror.pairs)) + " mirrored requests"
+	}
+	return count(uint64(j.units.nc)) + " requests to the new release"
+}
+
+// fit says what was proven.
+func (j *Judge) fit(v delivery.Verdict) string {
+	if j.mirrored() {
+		return fmt.Sprintf("the new release is proven fit on copies: it alone fails or is slow hardly more often than stable alone, in %s", j.exposure())
+	}
+	var slow, rest []string
+	for _, c := range v.Checks {
+		switch {
+		case c.Role != delivery.Required || c.Name == "errors" && c.Kind == "":
+		case c.Kind == "":
+			slow = append(slow, c.Name)
+		default:
+			rest = append(rest, c.Name)
+		}
+	}
+	also := ""
+	if len(rest) > 0 {
+		also = ", " + list(rest) + " within bounds"
+	}
+	return fmt.Sprintf("the new release is proven fit: errors below %s of stable plus %s, %s less than %s slower%s, in %s requests to it",
+		factor(j.policy.PromoteErrorRatio), points(j.policy.PromoteErrorAdd), list(slow),
+		percent(j.policy.PromoteLatency), also, count(uint64(j.units.nc)))
+}
+
+// outstanding says which proofs are and about how long they take.
+func (j *Judge) outstanding(checks []delivery.Check) string {
 	var open []string
-	more := 0.0
+	more, never := 0.0, false
 	for i, c := range checks {
-		if c.For >= c.PassAt {
+		if !j.holdsUp(c) {
 			continue
 		}
 		open = append(open, c.Name)
-		if i == 0 {
+		if c.Kind != "" {
+			if c.Missing != "" && c.NCanary == 0 {
+				open[len(open)-1] += " (" + c.Missing + ")"
+			}
+			continue
+		}
+		switch {
+		case j.mirrored():
+			more = max(more, j.mirror.remaining(c.PassAt))
+		case i == 0:
 			more = max(more, j.errors.remaining(c.PassAt))
-		} else {
+		default:
 			more = max(more, j.latency.remaining(&j.latency.proofs[i-1], c.PassAt))
 		}
+		never = more > 1e7
 	}
 	verb := "are"
 	if len(open) == 1 && open[0] != "errors" {
 		verb = "is"
 	}
 	s := fmt.Sprintf("%s %s not proven fit yet", list(open), verb)
-	if more > 1e7 {
+	switch {
+	case never:
 		return s + "; at this rate a person must decide"
+	case more == 0:
+		return s
 	}
 	return fmt.Sprintf("%s: needs about %s more", s, count(roundUp(more)))
+}
+
+// lasting says that most failures come from callers that failed before, which
+// keeps the release from being proven and is no evidence against it either.
+func (j *Judge) lasting() string {
+	bad := j.errors.proof.at(j.units.xb / max(j.units.nb, 1))
+	if j.again.xc < leastFailures || 2*j.again.xc < j.units.xc || j.units.xc < bad*j.units.nc {
+		return ""
+	}
+	return fmt.Sprintf("; most failures (%s of %s) come from callers that failed or were slow before, which is no evidence against the release: if that lasts, a person must decide",
+		count(uint64(j.again.xc)), count(uint64(j.units.xc)))
 }
 
 // roundUp rounds an estimate up to two digits.

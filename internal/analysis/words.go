@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -12,9 +13,126 @@ func (j *Judge) errorSentence(c delivery.Check) string {
 	if c.NCanary == 0 {
 		return "errors: nothing to compare yet"
 	}
-	return fmt.Sprintf("errors %s against %s on stable: %s, %s of %s against %s of %s",
+	limit := max(j.policy.ErrorRatio*c.Stable, c.Stable+j.policy.ErrorAdd)
+	return fmt.Sprintf("errors %s against %s on stable: %s, %s of %s against %s of %s%s",
 		percent(c.Canary), percent(c.Stable), j.difference(c.Low, c.High),
-		count(c.Bad), count(c.NCanary), count(c.BadStable), count(c.NStable))
+		count(c.Bad), count(c.NCanary), count(c.BadStable), count(c.NStable), j.places.words(limit))
+}
+
+// metricSentence says a metric of the policy: both values, the difference, the
+// counts and the margin.
+func (j *Judge) metricSentence(c delivery.Check, known [2]bool) string {
+	i := j.metrics.index[c.Name]
+	m := &j.metrics.all[i]
+	if c.NCanary == 0 || c.NStable == 0 {
+		if c.Missing != "" {
+			return c.Name + ": " + c.Missing
+		}
+		return c.Name + ": nothing to compare yet"
+	}
+	what := c.Name
+	if m.Kind == delivery.KindLatency {
+		what += " " + quantileName(m.Quantile)
+	}
+	s := fmt.Sprintf("%s %s against %s on stable: %s; %s; allowed is %s",
+		what, amount(c.Canary, m.Metric), amount(c.Stable, m.Metric), j.apart(c, known, m.Metric), tally(c, m.Metric), allowed(m.Metric))
+	if c.Approx {
+		s += "; approximate, from sums that others made"
+	}
+	if c.Outcome == delivery.NoData && c.Missing != "" {
+		s += "; " + c.Missing
+	}
+	return s
+}
+
+// apart says the interval of a metric's difference.
+func (j *Judge) apart(c delivery.Check, known [2]bool, m delivery.Metric) string {
+	low, high := amount(math.Abs(c.Low), m), amount(math.Abs(c.High), m)
+	sure := j.sure()
+	switch {
+	case !known[0] && !known[1]:
+		return "difference not known yet"
+	case known[0] && c.Low > 0 && known[1]:
+		return "more by " + low + " to " + high + sure
+	case known[0] && c.Low > 0:
+		return "more by at least " + low + sure
+	case known[1] && c.High < 0 && known[0]:
+		return "less by " + high + " to " + low + sure
+	case known[1] && c.High < 0:
+		return "less by at least " + high + sure
+	case !known[0]:
+		return "at most " + high + " more" + sure
+	case !known[1]:
+		return "at most " + low + " less" + sure
+	}
+	return "between " + low + " less and " + high + " more" + sure
+}
+
+// tally says what a metric's numbers are taken from.
+func tally(c delivery.Check, m delivery.Metric) string {
+	switch m.Kind {
+	case delivery.KindShare, delivery.KindLatency:
+		return fmt.Sprintf("%s of %s against %s of %s", count(c.Bad), count(c.NCanary), count(c.BadStable), count(c.NStable))
+	case delivery.KindCount:
+		return fmt.Sprintf("%s in %s against %s in %s", count(c.Bad), exposure(c.NCanary, m), count(c.BadStable), exposure(c.NStable, m))
+	case delivery.KindMean, delivery.KindLevel:
+	}
+	return fmt.Sprintf("%s against %s", plural(c.NCanary, "value"), count(c.NStable))
+}
+
+func exposure(n uint64, m delivery.Metric) string {
+	switch m.Per {
+	case "seconds":
+		return plural(n, "instance-second")
+	case "requests":
+		return plural(n, "request")
+	}
+	return count(n)
+}
+
+// allowed says the rollback margin.
+func allowed(m delivery.Metric) string {
+	more := "more"
+	if m.Better == delivery.Higher {
+		more = "less"
+	}
+	var parts []string
+	if m.Ratio > 1 {
+		parts = append(parts, percent(m.Ratio-1))
+	}
+	if m.Add > 0 {
+		parts = append(parts, amount(m.Add, m))
+	}
+	if len(parts) == 0 {
+		return "no " + more
+	}
+	return strings.Join(parts, " or ") + " " + more
+}
+
+// amount says a value of a metric in its unit.
+func amount(v float64, m delivery.Metric) string {
+	switch {
+	case m.Kind == delivery.KindShare:
+		return percent(v)
+	case m.Kind == delivery.KindLatency || m.Unit == "s":
+		return seconds(v)
+	case m.Unit == "bytes":
+		return size(v)
+	case m.Unit == "" || m.Unit == "share":
+		return short(v, 3)
+	}
+	return short(v, 3) + " " + m.Unit
+}
+
+// size says a size: "512 B", "1.2 MB".
+func size(v float64) string {
+	units := [...]string{"B", "kB", "MB", "GB", "TB"}
+	i := 0
+	for math.Abs(v) >= 1000 && i < len(units)-1 {
+		v /= 1000
+		i++
+	}
+	return short(v, 3) + " " + units[i]
 }
 
 // sure says how often the intervals hold.
@@ -82,14 +200,6 @@ func over(c delivery.Check, t *threshold) string {
 	}
 	return fmt.Sprintf("%s of %s took over %s, against %s of %s over %s",
 		count(c.Bad), count(c.NCanary), beyond, count(c.BadStable), count(c.NStable), at)
-}
-
-func names(checks []delivery.Check) []string {
-	all := make([]string, len(checks))
-	for i, c := range checks {
-		all[i] = c.Name
-	}
-	return all
 }
 
 // list joins words: "errors, p50 and p95".

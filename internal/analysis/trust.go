@@ -1,0 +1,33 @@
+package analysis
+
+// trust watches whether the two releases can be compared at all: whether the
+// split was carried out as it was set, and whether requests vanish from one of
+// them. Once there is an alarm nothing is judged any more in this step, and what
+// was judged before is no evidence either, as it may have been false already.
+type trust struct {
+	why   string // of the alarm in this step
+	split mismatch
+	loss  loss
+	lost  bool // a request was lost before; until then there is nothing to test
+}
+
+func newTrust() trust { return trust{split: newMismatch(), loss: newLoss()} }
+
+// observe takes the next second and says whether it can be judged.
+func (t *trust) observe(b Block) bool {
+	t.split.observe(b.Weight, b.Stable.Drawn, b.Canary.Drawn)
+	if t.lost {
+		t.loss.observe(b)
+	} else { // the second of the first loss is no evidence: it was chosen for it
+		t.lost = b.Stable.Lost+b.Canary.Lost > 0
+	}
+	if t.why != "" {
+		return false
+	}
+	if bad, why := t.split.invalid(); bad {
+		t.why = why
+	} else if bad, why := t.loss.invalid(); bad {
+		t.why = why
+	}
+	return t.why == ""
+}
