@@ -163,8 +163,13 @@ func TestPagesBecomeSamples(t *testing.T) {
 		instance, name string
 		want           float64
 	}{
-		{"python", "orders_total", 17}, {"python", "build_info", 1}, {"plain", "jobs_total", 7}, {"plain", "now", 1}, {"plain", "scrape_samples_scraped", 2},
-		{"node", "checkout_basket_eur_count", 0}, {"node", "nodejs_version_info", 1},
+		{"python", "orders_total", 17},
+		{"python", "build_info", 1},
+		{"plain", "jobs_total", 7},
+		{"plain", "now", 1},
+		{"plain", "scrape_samples_scraped", 2},
+		{"node", "checkout_basket_eur_count", 0},
+		{"node", "nodejs_version_info", 1},
 	} {
 		if v, there := k.value(tt.instance, tt.name); !there || v != tt.want {
 			t.Errorf("%s of %s = %v (there: %v), want %v", tt.name, tt.instance, v, there, tt.want)
