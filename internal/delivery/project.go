@@ -24,9 +24,19 @@ type Service struct {
 	Config   map[string]string     `json:"config,omitempty"`
 	Public   Public                `json:"public"`
 	Traffic  Traffic               `json:"traffic,omitzero"`
+	Metrics  Scrape                `json:"metrics,omitzero"`
 	Targets  []Target              `json:"targets,omitempty"`
 	Mirror   *Mirror               `json:"mirror,omitempty"`
 	In       map[string]Deployment `json:"in"` // environment -> how it is deployed there
+}
+
+// Scrape is where the instances of a service show their metrics, as Prometheus
+// asks for them. The zero value tries /metrics on the port that they serve on, and
+// takes what it finds there if it is such a page.
+type Scrape struct {
+	Path string `json:"path,omitempty"`
+	Port int    `json:"port,omitempty"` // 0 is the instance's own
+	Off  bool   `json:"off,omitempty"`
 }
 
 // Public says how requests from outside reach a service through an

@@ -188,6 +188,7 @@ func (d *decoder) service(doc document, name string, s *serviceDoc) {
 	d.between(at+".replicas", s.Replicas, 0, maxReplicas)
 	d.oneOf(at+".protocol", s.Protocol, "http", "h2c", "grpc")
 	d.health(at+".health", s.Health)
+	d.metrics(at+".metrics", s.Metrics)
 	d.needs(doc, name, s)
 	d.limits(at+".limits", s.Limits)
 	d.public(at+".public", s.Public)
@@ -268,6 +269,16 @@ func (d *decoder) health(at string, h *healthDoc) {
 	d.between(at+".fall", h.Fall, 1, 100)
 	d.above(at+".interval", h.Interval, "say 1s")
 	d.above(at+".timeout", h.Timeout, "say 1s")
+}
+
+func (d *decoder) metrics(at string, m *metricsDoc) {
+	if m == nil {
+		return
+	}
+	if m.Path != nil && (!strings.HasPrefix(*m.Path, "/") || strings.ContainsFunc(*m.Path, func(c rune) bool { return c <= ' ' || c == 0x7f })) {
+		d.wrong(at+".path", fmt.Sprintf("%q is not a path", clip(*m.Path)), "say a path that starts with /, such as /metrics")
+	}
+	d.between(at+".port", m.Port, 1, 65535)
 }
 
 func (d *decoder) above(path string, v *duration, cure string) {

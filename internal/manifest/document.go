@@ -24,6 +24,7 @@ type serviceDoc struct {
 	Config   named[setting] `json:"config,omitzero" jsonschema_description:"Environment variables of every instance. They are part of the release, so a rollback restores them."`
 	Public   *publicDoc     `json:"public,omitempty" jsonschema_description:"How requests from outside reach it: a path prefix, a host or an object. Default: host SERVICE.localhost only."`
 	Traffic  *trafficDoc    `json:"traffic,omitempty" jsonschema_description:"How requests to it are carried. This belongs to the project and not to a release: it takes effect when the file is put in force (slipway up), without a deploy, and a rollback does not bring it back."`
+	Metrics  *metricsDoc    `json:"metrics,omitempty" jsonschema_description:"Where an instance shows its metrics, in Prometheus text or OpenMetrics: a path, 'off' or an object. This belongs to the project and not to a release. Default: /metrics, if there is such a page."`
 	Stop     *stopDoc       `json:"stop,omitempty" jsonschema_description:"How an instance ends."`
 	Limits   *limitsDoc     `json:"limits,omitempty" jsonschema_description:"Bounds of one instance. Default: unbounded."`
 	Rollout  *rolloutDoc    `json:"rollout,omitempty" jsonschema_description:"How this service rolls out. Wins over the project's."`
@@ -47,6 +48,13 @@ type healthDoc struct {
 	Fall     *int      `json:"fall,omitempty" jsonschema:"minimum=1,maximum=100" jsonschema_description:"Bad probes in a row until it is not. Default: 3."`
 
 	none bool // health: none
+}
+
+type metricsDoc struct {
+	Path *string `json:"path,omitempty" jsonschema:"pattern=^/" jsonschema_description:"Path of the page. Default: /metrics."`
+	Port *int    `json:"port,omitempty" jsonschema:"minimum=1,maximum=65535" jsonschema_description:"Port that the page is on, when it is a fixed one that is not $PORT. It cannot be one for several instances."`
+
+	off bool // metrics: off
 }
 
 type publicDoc struct {

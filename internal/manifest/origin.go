@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -90,6 +91,12 @@ func (e *explainer) service(at string, s delivery.Service, envs []delivery.Envir
 	e.say(at+".public.hosts", listText(s.Public.Hosts))
 	e.say(at+".public.paths", listText(s.Public.Paths))
 	e.traffic(at+".traffic", s)
+	if m := s.Metrics; m.Off {
+		e.say(at+".metrics", "off")
+	} else {
+		e.say(at+".metrics.path", cmp.Or(m.Path, "/metrics"))
+		e.say(at+".metrics.port", textOr(m.Port == 0, "the instance's own", strconv.Itoa(m.Port)))
+	}
 	e.say(at+".stop.drain", spanText(s.Run.Stop.Drain))
 	e.say(at+".stop.grace", spanText(s.Run.Stop.Grace))
 	l := s.Run.Limits

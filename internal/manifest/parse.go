@@ -128,6 +128,7 @@ func (s *resolver) service(name string, doc *serviceDoc) delivery.Service {
 	out.Config = s.config(at+".config", at+".config", doc.Config)
 	out.Public = s.public(at+".public", doc.Public)
 	s.traffic(at+".traffic", doc.Traffic, &out)
+	out.Metrics = s.metrics(at+".metrics", doc.Metrics)
 	envs := s.doc.environments()
 	for i, e := range envs {
 		out.In[e.Name] = s.deployment(name, doc, i)
@@ -174,6 +175,21 @@ func (s *resolver) health(at string, doc *healthDoc) delivery.Health {
 		s.origins[at+".tcp"] = "default: no health is named, so the port must accept a connection"
 	}
 	return h
+}
+
+func (s *resolver) metrics(at string, doc *metricsDoc) delivery.Scrape {
+	switch {
+	case doc == nil:
+		s.origins[at+".path"], s.origins[at+".port"] = "default: if there is such a page", "default"
+		return delivery.Scrape{}
+	case doc.off:
+		s.from(at, at)
+		return delivery.Scrape{Off: true}
+	}
+	return delivery.Scrape{
+		Path: pick(s, at+".path", "/metrics", "default", said[string]{at + ".path", doc.Path}),
+		Port: told(s, at+".port", doc.Port),
+	}
 }
 
 func (s *resolver) stop(at string, doc *stopDoc) delivery.Stop {

@@ -40,6 +40,25 @@ func (healthDoc) JSONSchemaExtend(s *jsonschema.Schema) {
 	shorten(s, &jsonschema.Schema{Type: "string", Pattern: "^(/.*|grpc|tcp|none)$"})
 }
 
+func (v *metricsDoc) read(d *decoder, path string, n *node) {
+	switch {
+	case n.kind != text:
+		d.fields(path, n, reflect.ValueOf(v).Elem())
+	case strings.HasPrefix(n.text, "/"):
+		v.Path = &n.text
+		d.values[join(path, "path")] = n.at
+	case n.text == "off":
+		v.off = true
+	default:
+		d.refuse(path, n, fmt.Sprintf("%q is no place for metrics", clip(n.text)), "say a path such as /metrics, or off")
+	}
+}
+
+// JSONSchemaExtend adds the short form.
+func (metricsDoc) JSONSchemaExtend(s *jsonschema.Schema) {
+	shorten(s, &jsonschema.Schema{Type: "string", Pattern: "^(/.*|off)$"})
+}
+
 func (v *publicDoc) read(d *decoder, path string, n *node) {
 	if n.kind != text {
 		d.fields(path, n, reflect.ValueOf(v).Elem())
