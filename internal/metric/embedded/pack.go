@@ -3,6 +3,7 @@ package embedded
 import (
 	"encoding/binary"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
@@ -14,6 +15,8 @@ type packing []byte
 
 func (p *packing) uint(n uint64) { *p = binary.AppendUvarint(*p, n) }
 func (p *packing) int(n int64)   { *p = binary.AppendVarint(*p, n) }
+
+func (p *packing) float(x float64) { *p = binary.LittleEndian.AppendUint64(*p, math.Float64bits(x)) }
 
 func (p *packing) text(s string) {
 	p.uint(uint64(len(s)))
@@ -48,15 +51,28 @@ func (u *unpacking) int() int64 {
 	return n * int64(u.took(size))
 }
 
-func (u *unpacking) text() string {
+func (u *unpacking) float() float64 {
+	if len(u.b) < 8 {
+		u.took(0)
+		return 0
+	}
+	x := math.Float64frombits(binary.LittleEndian.Uint64(u.b))
+	u.b = u.b[8:]
+	return x
+}
+
+func (u *unpacking) text() string { return string(u.bytes()) }
+
+// bytes returns what was written with its length before it.
+func (u *unpacking) bytes() []byte {
 	n := u.uint()
 	if n > uint64(len(u.b)) {
 		u.took(0)
-		return ""
+		return nil
 	}
-	s := string(u.b[:n])
+	b := u.b[:n]
 	u.b = u.b[n:]
-	return s
+	return b
 }
 
 // took passes over size bytes and returns 1, or 0 if there is nothing to read any more.
