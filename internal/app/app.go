@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/server"
 	"github.com/slipway-cd/slipway/internal/store"
+	"github.com/slipway-cd/slipway/internal/telemetry"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
@@ -37,6 +38,7 @@ type App struct {
 	files    layout
 	listener net.Listener
 	handler  http.Handler
+	tells    *telemetry.Telemetry
 	log      *slog.Logger
 	self     string
 	undo     []func() error
@@ -86,6 +88,7 @@ func New(ctx context.Context, o cli.ServerOptions) (_ *App, err error) {
 		Store: a.Store, Workload: a.drivers.workload, Traffic: traffic.New(a.drivers.traffic),
 		Artifacts: bundles, Test: runTest, PreviewKey: []byte(preview), Log: a.log,
 	})
+	a.tells = telemetry.New(telemetry.Deps{Loop: a.Loop, Store: a.Store, Log: a.log, Version: Version, Mark: a.files.traces()})
 	return a, a.listen(o, bundles)
 }
 
@@ -110,7 +113,7 @@ func (a *App) listen(o cli.ServerOptions, bundles *artifact.Store) error {
 		return err
 	}
 	a.handler = server.New(server.Deps{
-		Loop: a.Loop, Store: a.Store, Artifacts: bundles, Workload: a.drivers.workload, Log: a.log, Token: token, Version: Version, Addr: reached(addr, a.listener.Addr()),
+		Loop: a.Loop, Store: a.Store, Artifacts: bundles, Workload: a.drivers.workload, Log: a.log, Token: token, Version: Version, Metrics: a.tells, Addr: reached(addr, a.listener.Addr()),
 	})
 	scheme := "http"
 	if o.TLSCert != "" {
@@ -133,7 +136,7 @@ func reached(told string, opened net.Addr) string {
 // Run lives until ctx ends.
 func (a *App) Run(ctx context.Context) error {
 	a.log.InfoContext(ctx, "control plane runs", slog.String("addr", a.listener.Addr().String()), slog.Int("pid", os.Getpid()))
-	return together(ctx, a.Loop.Run, a.collect, a.guardProxy,
+	return together(ctx, a.Loop.Run, a.tells.Run, a.collect, a.guardProxy,
 		func(ctx context.Context) error { return server.Serve(ctx, a.listener, a.handler, a.log) })
 }
 

@@ -35,6 +35,7 @@ func (l layout) proxy() string      { return filepath.Join(l.root, "proxy") }
 func (l layout) token() string      { return filepath.Join(l.root, "token") }
 func (l layout) previewKey() string { return filepath.Join(l.root, "preview.key") }
 func (l layout) api() string        { return filepath.Join(l.root, "api.json") }
+func (l layout) traces() string     { return filepath.Join(l.root, "traces.mark") }
 func (l layout) log(part string) string {
 	return filepath.Join(l.root, part+".log")
 }

@@ -27,7 +27,7 @@ var floors = [][]string{
 	{"internal/proxy/"},
 	{"internal/workload/", "internal/traffic/", "internal/metric/", "internal/proxy"},
 	{"internal/control"},
-	{"internal/client"},
+	{"internal/client", "internal/telemetry"},
 	{"internal/server", "internal/cli"},
 	{"internal/app", "internal/demo", "internal/demo/"},
 	{"cmd/"},

@@ -63,6 +63,7 @@ type Loop struct {
 	up      time.Time      // when this server came up
 	traces  traces         // of the loop's goroutine alone
 	applied *traffic.Table // of the loop's goroutine alone
+	vitals  vitals
 
 	kept func(what string) // told what was just written; for the tests that end the process there
 
@@ -112,7 +113,9 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 	for {
 		wake := time.Now().Add(Sweep)
+		began := time.Now()
 		next, err := l.pass(ctx)
+		l.vitals.done(&l.vitals.passes, began, err)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -233,7 +236,9 @@ func (l *Loop) step(ctx context.Context, v *view, r delivery.Rollout) (time.Time
 // ledger has it for ever. what names the write without anything that differs
 // from one run to the next.
 func (l *Loop) save(ctx context.Context, what string, fn func(*store.Tx) error) error {
+	began := time.Now()
 	err := l.d.Store.Write(ctx, fn)
+	l.vitals.done(&l.vitals.writes, began, err)
 	if err == nil && l.kept != nil {
 		l.kept(what)
 	}

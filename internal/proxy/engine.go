@@ -79,7 +79,7 @@ func newEngine(o Options, boot string, files int) *engine {
 		given: make(chan *handover.Successor, 1), climbing: make(chan struct{}, 1),
 		faults: fault.New(bucket, o.Log), copies: mirror.New(mirror.Bounds()),
 		access: accesslog.New(cmp.Or(o.AccessLog, filepath.Join(o.StateDir, "access.log")), o.Log),
-		spans:  otlp.New(o.Version, o.Log),
+		spans:  otlp.New(otlp.From{Service: "slipway-proxy", Scope: "github.com/slipway-cd/slipway/internal/proxy", Version: o.Version}, o.Log),
 		turn:   make(chan struct{}, 1),
 		fronts: map[string]*front{}, leaving: map[*front]struct{}{}, draining: map[*endpoint]struct{}{},
 	}

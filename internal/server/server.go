@@ -26,9 +26,10 @@ type Deps struct {
 	Artifacts *artifact.Store
 	Workload  workload.Driver // read for logs only
 	Log       *slog.Logger
-	Token     string // who shows it may do everything; an empty one opens nothing
-	Version   string // of Slipway, shown by /healthz
-	Addr      string // host:port people reach the API at; its host is accepted in Host headers beside loopback
+	Token     string       // who shows it may do everything; an empty one opens nothing
+	Version   string       // of Slipway, shown by /healthz
+	Metrics   http.Handler // answers GET /metrics; nil has none
+	Addr      string       // host:port people reach the API at; its host is accepted in Host headers beside loopback
 }
 
 // Server is the HTTP API. It is an http.Handler; make it with New.
@@ -49,6 +50,9 @@ func New(d Deps) *Server {
 		streams: newStreams(maxStreams), keys: newKeyring(),
 	}
 	s.routes()
+	if d.Metrics != nil { // beside the API: its place and its form are Prometheus'
+		s.mux.Handle("GET /metrics", d.Metrics)
+	}
 	return s
 }
 

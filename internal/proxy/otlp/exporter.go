@@ -3,6 +3,7 @@ package otlp
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -31,7 +32,7 @@ const (
 
 // Exporter sends spans. Until To names a collector it does nothing.
 type Exporter struct {
-	version string
+	from    From
 	log     *slog.Logger
 	client  *http.Client
 	to      atomic.Pointer[string]
@@ -42,10 +43,17 @@ type Exporter struct {
 	complained time.Time // of Run
 }
 
-// New returns an exporter that presents itself as that version.
-func New(version string, log *slog.Logger) *Exporter {
+// From says who sends spans.
+type From struct {
+	Service string // service.name of the resource
+	Scope   string // what makes the spans, by its package
+	Version string // of both
+}
+
+// New returns an exporter of somebody's spans.
+func New(from From, log *slog.Logger) *Exporter {
 	return &Exporter{
-		version: version, log: log, queue: make(chan *Span, maxQueued),
+		from: from, log: log, queue: make(chan *Span, maxQueued),
 		client: &http.Client{
 			Transport:     &http.Transport{MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -136,10 +144,29 @@ func (e *Exporter) last(calls context.Context, batch []*Span) {
 	}
 }
 
+// ErrRefused is that a collector will not take spans however often it is asked.
+var ErrRefused = errors.New("otlp: the collector refuses the spans")
+
+// Send hands spans over by itself, without the queue and beside no Run, and
+// returns once the collector has them. After ErrRefused there is no point in
+// sending them again.
+func (e *Exporter) Send(ctx context.Context, spans []*Span) error {
+	to := e.to.Load()
+	if to == nil {
+		return nil
+	}
+	after, err := e.call(ctx, *to, request(nil, e.from, spans), len(spans))
+	if err != nil && after == never {
+		e.dropped.Add(uint64(len(spans)))
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return err
+}
+
 // send calls until the collector takes the batch, refuses it for good, or is
 // given up, as it is when ctx ends.
 func (e *Exporter) send(ctx context.Context, batch []*Span) {
-	body := request(nil, e.version, batch)
+	body := request(nil, e.from, batch)
 	wait, began := firstWait, time.Now()
 	for {
 		to := e.to.Load()
@@ -173,7 +200,7 @@ func (e *Exporter) call(ctx context.Context, to string, body []byte, spans int) 
 		return never, fmt.Errorf("otlp: %w", err)
 	}
 	req.Header.Set("Content-Type", protobuf)
-	req.Header.Set("User-Agent", "slipway-proxy/"+e.version)
+	req.Header.Set("User-Agent", e.from.Service+"/"+e.from.Version)
 	res, err := e.client.Do(req)
 	if err != nil {
 		return 0, fmt.Errorf("otlp: %w", err)

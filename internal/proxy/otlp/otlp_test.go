@@ -24,6 +24,8 @@ import (
 
 var quiet = slog.New(slog.DiscardHandler)
 
+var plane = From{Service: "slipway-proxy", Scope: "github.com/slipway-cd/slipway/internal/proxy", Version: "v1"}
+
 func id(b byte) (out [8]byte) { out[7] = b; return out }
 
 // shown is the request of testdata/request.hex.
@@ -49,7 +51,7 @@ func TestRequestIsWhatOpenTelemetryReads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := request(nil, "v1", shown())
+	got := request(nil, plane, shown())
 	if s := hex.Dump(got); s != string(want) {
 		t.Errorf("request =\n%s", s)
 	}
@@ -68,7 +70,7 @@ func TestRequestReadsBack(t *testing.T) {
 			}
 			spans = append(spans, s)
 		}
-		r, err := otlptest.Read(request(nil, "v1", spans))
+		r, err := otlptest.Read(request(nil, plane, spans))
 		got := r.Spans
 		if err != nil || r.Resource["service.name"] != "slipway-proxy" || r.Resource["service.version"] != "v1" || r.Schema != schema || len(got) != len(spans) {
 			t.Fatalf("%d spans of %q, %v, want %d of v1", len(got), r.Resource, err, len(spans))
@@ -195,7 +197,7 @@ func add(e *Exporter, n int) {
 }
 
 func TestSpansArriveInBatches(t *testing.T) {
-	c, e := newCollector(t), New("v1", quiet)
+	c, e := newCollector(t), New(plane, quiet)
 	end := run(t, e)
 	add(e, 10) // nobody listens: no loss, no span
 	e.To(c.base())
@@ -218,7 +220,7 @@ func TestRetriedAndRefused(t *testing.T) {
 	for status, again := range map[int]bool{429: true, 502: true, 503: true, 504: true, 400: false, 500: false, 302: false} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			t.Parallel()
-			c, e := newCollector(t), New("v1", quiet)
+			c, e := newCollector(t), New(plane, quiet)
 			c.answer = func(call int) int {
 				if call == 1 {
 					return status
@@ -238,7 +240,7 @@ func TestRetriedAndRefused(t *testing.T) {
 }
 
 func TestPartlyTaken(t *testing.T) {
-	c, e := newCollector(t), New("v1", quiet)
+	c, e := newCollector(t), New(plane, quiet)
 	c.body = nest(number(nil, 1, 2), 0, 1)
 	e.To(c.base())
 	run(t, e)
@@ -249,7 +251,7 @@ func TestPartlyTaken(t *testing.T) {
 // A collector that never answers well: nothing waits for it, what is too much
 // is dropped and counted, and the end takes two seconds.
 func TestDeadCollector(t *testing.T) {
-	c, e := newCollector(t), New("v1", quiet)
+	c, e := newCollector(t), New(plane, quiet)
 	c.answer, c.after = func(int) int { return http.StatusServiceUnavailable }, "3600"
 	e.To(c.base())
 	end := run(t, e)
@@ -270,7 +272,7 @@ func TestDeadCollector(t *testing.T) {
 // A call that is under way when the end comes is waited for, and its spans are
 // sent once.
 func TestTheEndWaitsForTheCall(t *testing.T) {
-	c, e := newCollector(t), New("v1", quiet)
+	c, e := newCollector(t), New(plane, quiet)
 	called, let := make(chan struct{}), make(chan struct{})
 	c.answer = func(int) int { close(called); <-let; return http.StatusOK }
 	e.To(c.base())
@@ -296,7 +298,7 @@ func TestBackoff(t *testing.T) {
 		"99999999999999": {0, 30000, 60000},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			e := New("v1", quiet)
+			e := New(plane, quiet)
 			var at []time.Duration
 			began := time.Now()
 			e.client = &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
@@ -337,6 +339,6 @@ func BenchmarkRequest(b *testing.B) {
 	var buf []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = request(buf[:0], "v1", spans)
+		buf = request(buf[:0], plane, spans)
 	}
 }

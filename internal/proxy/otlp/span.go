@@ -17,10 +17,11 @@ import (
 // Kind says on which side of a call a span is.
 type Kind int
 
-// The kinds that a proxy has, by their numbers in trace.proto.
+// The kinds that we have, by their numbers in trace.proto.
 const (
-	Server Kind = 2
-	Client Kind = 3
+	Internal Kind = 1
+	Server   Kind = 2
+	Client   Kind = 3
 )
 
 // Span is one operation of a trace.
@@ -64,19 +65,19 @@ const (
 const schema = "https://opentelemetry.io/schemas/1.37.0"
 
 // request appends an ExportTraceServiceRequest with one resource and one scope.
-func request(dst []byte, version string, spans []*Span) []byte {
+func request(dst []byte, from From, spans []*Span) []byte {
 	all := len(dst)
 	{
 		resource := len(dst)
-		dst = attribute(dst, 1, Attr{Key: "service.name", Text: "slipway-proxy"})
-		dst = attribute(dst, 1, Attr{Key: "service.version", Text: version})
+		dst = attribute(dst, 1, Attr{Key: "service.name", Text: from.Service})
+		dst = attribute(dst, 1, Attr{Key: "service.version", Text: from.Version})
 		dst = nest(dst, resource, 1)
 
 		scope := len(dst)
 		{
 			name := len(dst)
-			dst = text(dst, 1, "github.com/slipway-cd/slipway/internal/proxy")
-			dst = text(dst, 2, version)
+			dst = text(dst, 1, from.Scope)
+			dst = text(dst, 2, from.Version)
 			dst = nest(dst, name, 1)
 			for _, s := range spans {
 				dst = s.append(dst, 2)
