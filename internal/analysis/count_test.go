@@ -169,7 +169,9 @@ func TestCountWithFloorAgainstAdversary(t *testing.T) {
 		return c
 	}
 	start := *newCountTest(m, .01)
-	start.stable = tempo{n: 20, x: 4}
+	start.stable, start.ends.scale, start.ends.limit = tempo{n: 20, x: 4}, .1, math.Inf(1)
+	above, below := placeOf(1), placeOf(-1)
+	start.ends.low, start.ends.high = above-2, len(start.ends.down)-below-3
 	for _, c := range []struct {
 		name   string
 		points [][2]float64
@@ -177,11 +179,51 @@ func TestCountWithFloorAgainstAdversary(t *testing.T) {
 	}{
 		{"rollback", [][2]float64{{0, .1}, {.1, .2}, {.2, .3}, {.4, .6}, {.1, .15}, {.3, 0}}, func(c countTest) float64 { return math.Exp(c.evidence()) }},
 		{"promotion", [][2]float64{{0, .2}, {.1, .4}, {.2, .6}, {.1, .9}, {0, 1}}, func(c countTest) float64 { return math.Exp(c.promote.evidence()) }},
+		{"lower end", [][2]float64{{0, .1}, {.2, .3}, {.8, .9}, {.5, .2}}, func(c countTest) float64 { return math.Exp(c.ends.up[above].log) }},
+		{"upper end", [][2]float64{{.1, 0}, {.3, .2}, {.9, .8}, {.2, .5}}, func(c countTest) float64 { return math.Exp(c.ends.down[below].log) }},
 	} {
 		if e := adversary(start, 2, poissons(c.points), play, c.value); e > 1+1e-9 {
 			t.Errorf("%s: an adversary reaches E = %v, want at most 1", c.name, e)
 		} else {
 			t.Logf("%s: an adversary reaches E = 1%+.2g", c.name, e-1)
 		}
+	}
+}
+
+// The interval of a rate holds the difference while the rate of both drifts; it
+// is found without any event on stable; and bounded where there is none at all.
+func TestCountInterval(t *testing.T) {
+	const reps = 60
+	m := MetricDefaults(delivery.Metric{Kind: delivery.KindCount, Per: "seconds"})
+	for _, d := range []float64{0, .3} {
+		missed, open := 0, 0
+		for seed := range uint64(reps) {
+			r := rand.New(rand.NewPCG(16, seed))
+			c, beside := newCountTest(m, .05), false
+			for i := range 600 {
+				base := .2 + .15*math.Sin(float64(i)/60)
+				c.observe(counts(6, float64(poisson(r, 6*base)), 2, float64(poisson(r, 2*(base+d)))))
+				low, high, _ := c.interval()
+				beside = beside || d < low || d > high
+			}
+			low, high, known := c.interval()
+			missed += one(beside)
+			open += one(!known[0] || !known[1] || high-low > .5)
+		}
+		if missed > atMost(reps, .05) || open > 3 {
+			t.Errorf("difference %v: missed by %d of %d intervals, %d of them too wide", d, missed, reps, open)
+		}
+		t.Logf("difference %v: missed by %d of %d, %d too wide", d, missed, reps, open)
+	}
+	quiet, crashing := newCountTest(m, .01), newCountTest(m, .01)
+	for i := range 3600 {
+		quiet.observe(counts(2, 0, 2, 0))
+		crashing.observe(counts(2, 0, 2, float64(one(i%20 == 0))))
+	}
+	if _, high, known := quiet.interval(); !known[1] || high > m.PromoteAdd || quiet.proof() < math.Log(20) {
+		t.Errorf("two hours of silence: at most %v (%v), log evidence for it %v", high, known, quiet.proof())
+	}
+	if low, _, known := crashing.interval(); !known[0] || low <= 0 || crashing.evidence() < math.Log(100) {
+		t.Errorf("a crash in 40 instance-seconds, and none on stable: at least %v (%v), log evidence %v", low, known, crashing.evidence())
 	}
 }

@@ -116,7 +116,7 @@ func (t *levelTest) interval() (low, high float64, known [2]bool) {
 	if t.apart.n < leastLevels {
 		return math.Inf(-1), math.Inf(1), known
 	}
-	w, g := t.between.variance(&t.apart, 1), t.between.level*t.between.level
+	w, g := t.between.variance(&t.apart, 1), t.between.level()*t.between.level()
 	half := 0.0
 	if g > 0 {
 		half = math.Sqrt((w + w*w/g) * (2*math.Log(1/t.alpha) + math.Log1p(g/w)))

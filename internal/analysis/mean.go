@@ -27,7 +27,6 @@ type meanTest struct {
 	flat   side // fit where stable's mean is negative, and no multiple of it a margin
 
 	low, width float64 // of the values; width 0 is not bounded
-	price      func(float64) float64
 	bets       *[7]float64
 
 	b, c    learned
@@ -51,10 +50,10 @@ const leastValues = 100
 
 func newMeanTest(m delivery.Metric, alpha float64) *meanTest {
 	t := &meanTest{
-		limits: [2]side{{m.Ratio, 0, 1}, {1, m.Add, 1}},
-		fit:    side{m.PromoteRatio, m.PromoteAdd, -1},
-		flat:   side{1, m.PromoteAdd, -1},
-		price:  asymptoticPrice, bets: &carefulBets,
+		limits:  [2]side{{m.Ratio, 0, 1}, {1, m.Add, 1}},
+		fit:     side{m.PromoteRatio, m.PromoteAdd, -1},
+		flat:    side{1, m.PromoteAdd, -1},
+		bets:    &carefulBets,
 		against: newMixture(len(carefulBets)), promote: newMixture(len(carefulBets)),
 		ends: meanEnds{limit: endLimit(alpha)}, kept: 1,
 	}
@@ -65,7 +64,7 @@ func newMeanTest(m delivery.Metric, alpha float64) *meanTest {
 	}
 	if m.Low != nil && m.High != nil {
 		t.low, t.width = *m.Low, *m.High-*m.Low
-		t.price, t.bets = exactPrice, &exactBets
+		t.bets = &exactBets
 	}
 	return t
 }
@@ -129,6 +128,15 @@ func (t *meanTest) scale() (low, width float64, ok bool) {
 	return 0, width, width > 0
 }
 
+// price returns the price of bets: exact with bounds, and else by the skewness
+// that the past shows, with caution.
+func (t *meanTest) price() price {
+	if t.exact() {
+		return 0
+	}
+	return price(1 + caution*max(t.b.skewness(), t.c.skewness()))
+}
+
 // values scales a block. Before anything is known of bounded values, the past
 // predicts the middle.
 func (t *meanTest) values(b, c moments, low, width float64) values {
@@ -146,12 +154,13 @@ func (t *meanTest) values(b, c moments, low, width float64) values {
 }
 
 func (t *meanTest) weigh(v values, low, width float64) {
+	p := t.price()
 	one, two := t.limits[0].scaled(low, width), t.limits[1].scaled(low, width)
 	fit := t.proves().scaled(low, width)
 	for k, u := range t.bets {
-		t.against.win(k, t.kept*min(one.gain(v, u, t.price), two.gain(v, u, t.price)))
-		t.promote.win(k, t.kept*fit.gain(v, u, t.price))
-		t.ends.win(k, v, u, t.kept, width, t.price)
+		t.against.win(k, t.kept*min(one.gain(v, u, p), two.gain(v, u, p)))
+		t.promote.win(k, t.kept*fit.gain(v, u, p))
+		t.ends.win(k, v, u, t.kept, width, p)
 	}
 	t.against.close()
 	t.promote.close()
@@ -198,9 +207,9 @@ func (t *meanTest) remaining(passAt float64) float64 {
 	nb, nc := t.seen.nb/t.seen.blocks, t.seen.nc/t.seen.blocks
 	mean, q := (t.b.mean()-low)/width, t.b.variance()/(width*width)
 	v := values{nb, nc, mean, mean, nb * q, nc * q}
-	fit, growth := t.proves().scaled(low, width), 0.0
+	fit, p, growth := t.proves().scaled(low, width), t.price(), 0.0
 	for _, u := range t.bets {
-		growth = max(growth, t.kept*fit.gain(v, u, t.price))
+		growth = max(growth, t.kept*fit.gain(v, u, p))
 	}
 	nats := math.Log(passAt*float64(len(t.bets))) - t.promote.evidence()
 	if t.promote.evidence() >= math.Log(passAt) {
@@ -218,11 +227,11 @@ type meanEnds struct {
 	up, down, per [7]float64
 }
 
-func (e *meanEnds) win(k int, v values, u, keep, width float64, price func(float64) float64) {
+func (e *meanEnds) win(k int, v values, u, keep, width float64, p price) {
 	above, below := side{1, 0, 1}, side{1, 0, -1}
 	onC, _ := above.bets(v, u)
-	e.up[k] += keep * above.gain(v, u, price)
-	e.down[k] += keep * below.gain(v, u, price)
+	e.up[k] += keep * above.gain(v, u, p)
+	e.down[k] += keep * below.gain(v, u, p)
 	e.per[k] += keep * onC * v.nc / width
 }
 

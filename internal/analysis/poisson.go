@@ -24,8 +24,15 @@ func (l line) logRate(p pair, sb, sc float64) float64 {
 		return 0
 	}
 	qb, qc := l.nearestRates(p.nb, p.nc, sb, sc)
-	ub, uc := (sb-qb)/qb, (sc-qc)/qc
-	return p.xb*math.Log1p(ub) + p.xc*math.Log1p(uc) - l.a*p.nc*uc
+	return p.xb*logRatio(sb, qb) + p.xc*logRatio(sc, qc) - l.a*p.nc*(sc-qc)/qc
+}
+
+// logRatio returns log(s/q), for near ones without cancellation.
+func logRatio(s, q float64) float64 {
+	if math.Abs(s-q) < q/2 {
+		return math.Log1p((s - q) / q)
+	}
+	return math.Log(s / q)
 }
 
 // nearestRates returns the point of the line that minimises the divergence from

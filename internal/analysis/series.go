@@ -50,7 +50,7 @@ type spreads struct {
 	sum      float64 // of the variances within a reading
 	freedom  float64 // degrees of freedom of one reading; more readings of the same instances add none
 	nb, nc   float64 // instances
-	level    float64 // of the arms' mean values the larger, by size
+	b, c     float64 // the arms' largest mean values so far, by size
 }
 
 func (v moments) plus(w moments) moments {
@@ -70,41 +70,44 @@ func (s *spreads) add(b, c moments) {
 // size takes in how many instances a block had, and how high the level was.
 func (s *spreads) size(w levelBlocks) {
 	s.nb, s.nc = max(w.b.n/w.readings, 1), max(w.c.n/w.readings, 1)
-	s.level = max(s.level, math.Abs(w.b.mean()), math.Abs(w.c.mean()))
+	s.b, s.c = max(s.b, math.Abs(w.b.mean())), max(s.c, math.Abs(w.c.mean()))
 }
+
+// level is the size of a difference that matters.
+func (s *spreads) level() float64 { return max(s.b, s.c) }
 
 // variance returns W for a series of c - slope b.
 func (s *spreads) variance(x *series, slope float64) float64 { return s.varianceAt(x, slope, x.n) }
 
 // varianceAt returns what W will be after n blocks.
 func (s *spreads) varianceAt(x *series, slope, n float64) float64 {
-	assumed := instanceSpread * s.level
-	free, sum := float64(instancesKnown), instancesKnown*assumed*assumed
+	ofB, ofC := slope*slope/s.nb, 1/s.nc
+	free, sum := float64(instancesKnown), instancesKnown*instanceSpread*instanceSpread*(s.b*s.b*ofB+s.c*s.c*ofC)
 	if s.readings > 0 {
 		free += s.freedom
-		sum += s.freedom * s.sum / s.readings
+		sum += s.freedom * s.sum / s.readings * (ofB + ofC)
 	}
-	between := doubtful(free) * sum / free * (slope*slope/s.nb + 1/s.nc)
+	between := doubtful(free) * sum / free
 	over, rho := x.spread()
 	effective := n * (1 - rho) / (1 + rho)
 	return between + doubtful(effective-1)*over/effective
 }
 
 // doubtful is the factor by which a variance of so many degrees of freedom is
-// raised, so that it is below the true one in 5 % of cases only: free over the 5 %
+// raised, so that it is below the true one in a tenth of cases only: free over the 10 %
 // quantile of chi-square (Wilson and Hilferty, 1931).
 func doubtful(free float64) float64 {
 	if !(free > 1) {
 		free = 1
 	}
-	const z = -1.6448536269514722
+	const z = -1.2815515655446004
 	q := 1 - 2/(9*free) + z*math.Sqrt(2/(9*free))
 	return 1 / max(q*q*q, 0.004)
 }
 
 // evidence returns the log evidence that the mean of a series is above 0.
 func (s *spreads) evidence(x *series, slope float64) float64 {
-	if x.n < leastLevels || s.level == 0 {
+	if x.n < leastLevels || s.level() == 0 {
 		return 0
 	}
 	return s.evidenceOf(x.mean(), s.variance(x, slope))
@@ -115,7 +118,7 @@ func (s *spreads) evidence(x *series, slope float64) float64 {
 //
 //	2 sqrt(w/(w+g)) exp(z^2/2) Phi(z), z = mean sqrt(g/(w (w+g))), g = level^2
 func (s *spreads) evidenceOf(mean, w float64) float64 {
-	g := s.level * s.level
+	g := s.level() * s.level()
 	z := mean * math.Sqrt(g/(w*(w+g)))
 	return math.Ln2 - math.Log1p(g/w)/2 + squarePhi(z)
 }

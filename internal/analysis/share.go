@@ -30,7 +30,8 @@ func newShareTest(m delivery.Metric, p delivery.JudgePolicy) *shareTest {
 }
 
 func shareProblem(v Value) string {
-	if !countable(v.N) || !countable(v.Sum) || v.Sum > v.N {
+	const rounding = 1e-9 // of sums that others made
+	if !countable(v.N) || !countable(v.Sum) || v.Sum > v.N*(1+rounding) {
 		return fmt.Sprintf("has %v of %v", v.Sum, v.N)
 	}
 	return ""
@@ -41,6 +42,7 @@ func (s *shareTest) observe(r Reading) {
 		return
 	}
 	p, sb := r.pair(), s.stable.predict()
+	p.xb, p.xc = min(p.xb, p.nb), min(p.xc, p.nc)
 	kept := p.times(s.burst.keeps(r))
 	s.errorTest.observe(kept, s.ends.limit)
 	if r.paired() {

@@ -33,22 +33,37 @@ func (s side) bets(v values, u float64) (onC, onB float64) {
 // As onB nb = slope onC nc, the means drop out on the border of the null, and the
 // rest is a product over the values of exp(+-bet (y - mean) - price(bet) (y - past)^2),
 // each of expectation at most 1 where price is one for such values.
-func (s side) gain(v values, u float64, price func(float64) float64) float64 {
+func (s side) gain(v values, u float64, p price) float64 {
 	onC, onB := s.bets(v, u)
-	return onC*v.nc*s.sign*(v.c-s.slope*v.b-s.add) - price(onC)*v.qc - price(onB)*v.qb
+	return onC*v.nc*s.sign*(v.c-s.slope*v.b-s.add) - p.of(onC)*v.qc - p.of(onB)*v.qb
 }
 
-// exactPrice is psi(u) = -log(1-u) - u. For y and m in [0, 1], 0 <= u < 1 and
-// either sign, E exp(+-u (y - mean) - psi(u) (y - m)^2) <= 1, whatever the
-// distribution of y: exp(u x - psi(u) x^2) <= 1 + u x for x >= -1 (Fan, Grama
-// and Liu, arXiv 1311.6273), at x = +-(y - m); the expectation of the right side
-// is at most exp(+-u (mean - m)). It is the predictable plug-in
-// empirical-Bernstein bet of Waudby-Smith and Ramdas (arXiv 2010.09686), whose
-// log is a sum over the values and thus a function of their number, sum and squares.
-func exactPrice(u float64) float64 { return -math.Log1p(-u) - u }
+// price is what a bet u costs for each squared distance of a value from its past
+// mean. 0 is exact for values in [0, 1]:
+//
+//	psi(u) = -log(1-u) - u
+//
+// For y and m in [0, 1], 0 <= u < 1 and either sign,
+// E exp(+-u (y - mean) - psi(u) (y - m)^2) <= 1, whatever the distribution of y:
+// exp(u x - psi(u) x^2) <= 1 + u x for x >= -1 (Fan, Grama and Liu, arXiv
+// 1311.6273), at x = +-(y - m); the expectation of the right side is at most
+// exp(+-u (mean - m)). It is the predictable plug-in empirical-Bernstein bet of
+// Waudby-Smith and Ramdas (arXiv 2010.09686), whose log is a sum over the values
+// and thus a function of their number, sum and squares.
+//
+// Above 0 it is the beginning of psi(g u)/g^2, which is exact for distances of at
+// most g on the losing side:
+//
+//	u^2/2 + g u^3/3
+//
+// Without g it is exact for y symmetric about its mean (de la Peña, Annals of
+// Probability 27, 1999). In general the third order of E exp(...) is at most 0 if g
+// is at least the skewness, and the fourth is below 0.
+type price float64
 
-// asymptoticPrice is u^2/2. For y symmetric about its mean and any u,
-// E exp(u (y - mean) - u^2 (y - mean)^2 / 2) <= 1 (de la Peña, Annals of
-// Probability 27, 1999). For a skewed y it is 1 up to u^3 times the third
-// moment, so bets stay small against the deviation.
-func asymptoticPrice(u float64) float64 { return u * u / 2 }
+func (g price) of(u float64) float64 {
+	if g == 0 {
+		return -math.Log1p(-u) - u
+	}
+	return u*u/2 + float64(g)*u*u*u/3
+}

@@ -1,5 +1,7 @@
 package analysis
 
+import "math"
+
 // moments are a block's values of one arm.
 type moments struct{ n, sum, squares float64 }
 
@@ -16,6 +18,7 @@ func (v moments) mean() float64 { return v.sum / v.n }
 type learned struct {
 	moments
 	around float64 // sum of squared distances from the mean of the past
+	third  float64 // sum of their third powers, as the sums of blocks show it
 	since  float64 // values that those are of
 }
 
@@ -30,7 +33,9 @@ func (l *learned) add(v moments) {
 	if l.n > 0 {
 		from = l.mean()
 	}
-	l.around += v.about(from)
+	squared := v.about(from)
+	l.third += (v.sum - v.n*from) * (squared - v.n*l.variance())
+	l.around += squared
 	l.since += v.n
 	l.n += v.n
 	l.sum += v.sum
@@ -40,6 +45,7 @@ func (l *learned) add(v moments) {
 	}
 	if l.since > pastValues {
 		l.around *= pastValues / l.since
+		l.third *= pastValues / l.since
 		l.since = pastValues
 	}
 }
@@ -50,6 +56,17 @@ func (l *learned) variance() float64 {
 		return 0
 	}
 	return l.around / l.since
+}
+
+// skewness returns the size of the third moment over the cube of the deviation. A
+// block gives no third powers, but over blocks the sum of the distances and the
+// sum of their squares vary together by n times the third moment.
+func (l *learned) skewness() float64 {
+	v := l.variance()
+	if v == 0 {
+		return 0
+	}
+	return math.Abs(l.third) / l.since / (v * math.Sqrt(v))
 }
 
 // seenMeans sums up judged blocks of values for people, stable's weighted by the
