@@ -12,10 +12,10 @@ other_packages = $(shell go list ./... | grep -vE '/internal/($(subst $() ,|,$(P
 sim_packages = $(shell grep -rl --include='*_test.go' pgregory.net/rapid $(addprefix internal/,$(PURE)) | xargs -n1 dirname | sort -u | sed 's,^,./,')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test check lint gen sim soak bench bench-proxy demo dev clean
+.PHONY: help setup build test check lint gen sim sim-analysis soak bench bench-proxy demo dev clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what the tests need (Debian, as root), or say what is missing
 	@tools/setup
@@ -42,6 +42,9 @@ gen: ## write generated files anew (JSON Schema, OpenAPI document, golden files)
 sim: ## check the properties of the rules 100,000 times and the simulation with many seeds (about an hour)
 	go test -count=1 -timeout 2h $(sim_packages) -rapid.checks=100000
 	SLIPWAY_SEEDS=20000 go test -count=1 -timeout 2h ./internal/control/...
+
+sim-analysis: ## play every scenario to our judge and to others' and write the tables into docs/analysis.md (a quarter of an hour; ARGS='-only errors' for some)
+	go run ./internal/analysis/sim/cmd -write docs/analysis.md $(ARGS)
 
 soak: ## 1,000 deploys and 100 upgrades of the data plane under load
 	SLIPWAY_DEPLOYS=1000 go test -count=1 -timeout 3h -v -run Deploys ./internal/control/

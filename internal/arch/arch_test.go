@@ -30,7 +30,7 @@ var floors = [][]string{
 	{"internal/client", "internal/telemetry"},
 	{"internal/server", "internal/cli"},
 	{"internal/app", "internal/demo", "internal/demo/"},
-	{"cmd/"},
+	{"cmd/", "internal/analysis/sim/cmd"},
 }
 
 // pure is how many floors, from the ground, may not touch the world.

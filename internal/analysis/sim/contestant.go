@@ -1,0 +1,112 @@
+package sim
+
+import (
+	"slices"
+
+	"github.com/slipway-cd/slipway/internal/analysis"
+)
+
+// decision is what a contestant says after a second.
+type decision int
+
+const (
+	goOn     decision = iota
+	promote           // the step is proven, as far as it is concerned
+	rollback          // for good
+	none              // it cannot tell, and says why
+)
+
+// contestant judges a rollout second by second.
+type contestant interface {
+	observe(s *second) decision
+}
+
+// entrant is a way to judge.
+type entrant struct {
+	Name  string
+	About string
+	Plan  []Step // of a scenario that leaves the weights to the policy
+	enter func(b *blueprint, baseline analysis.Arm) contestant
+}
+
+// entrants returns everybody who can take part.
+func entrants() []entrant {
+	minutes := func(weights ...float64) []Step {
+		var plan []Step
+		for _, w := range weights {
+			plan = append(plan, Step{Weight: w, Hold: 60})
+		}
+		return plan
+	}
+	careful := []Step{{Weight: .01, Hold: 10}, {Weight: .1, Hold: 10, Proven: true}, {Weight: .5, Hold: 10, Proven: true}}
+	return append(kayentas(), []entrant{
+		{
+			"slipway", "internal/analysis with its default margins", careful,
+			func(b *blueprint, before analysis.Arm) contestant { return newOurs(b, before, defaults()) },
+		},
+		{
+			"slipway, no margin", "the same, asked to find any harm", careful,
+			func(b *blueprint, before analysis.Arm) contestant { return newOurs(b, before, strict()) },
+		},
+		{
+			"slipway, counts alone", "the same without sticky keys: each request is taken for a caller of its own", careful,
+			func(b *blueprint, before analysis.Arm) contestant {
+				o := newOurs(b, before, defaults())
+				o.raw = true
+				return o
+			},
+		},
+		{"oracle", "Wald's sequential test, told both error rates and all times beforehand", nil, newOracle},
+		{
+			"fixed 99 %", "Flagger's default: success of the canary in the last minute at least 99 %, one failed check", minutes(.1, .2, .3, .4, .5),
+			func(*blueprint, analysis.Arm) contestant {
+				return &fixed{least: .99, window: 60, every: 60, failures: 1}
+			},
+		},
+		{
+			"Flagger tutorial", "success at least 99 % each minute, ten points more a minute, five failed checks", minutes(.1, .2, .3, .4, .5),
+			func(*blueprint, analysis.Arm) contestant {
+				return &fixed{least: .99, window: 60, every: 60, failures: 5}
+			},
+		},
+		{
+			"fixed 99.9 %", "the same at 99.9 %, one failed check", minutes(.1, .2, .3, .4, .5),
+			func(*blueprint, analysis.Arm) contestant {
+				return &fixed{least: .999, window: 60, every: 60, failures: 1}
+			},
+		},
+		{
+			"Argo docs", "success at least 95 % each five minutes, failureLimit 3, weights 20 to 80 %",
+			[]Step{{Weight: .2, Hold: 300}, {Weight: .4, Hold: 300}, {Weight: .6, Hold: 300}, {Weight: .8, Hold: 300}},
+			func(*blueprint, analysis.Arm) contestant {
+				return &fixed{least: .95, window: 300, every: 300, failures: 4}
+			},
+		},
+		{
+			"p99 500 ms", "Flagger's documented latency check, one failed check", minutes(.1, .2, .3, .4, .5),
+			func(*blueprint, analysis.Arm) contestant {
+				return &fixed{slowest: func(*blueprint) float64 { return .5 }, window: 60, every: 60, failures: 1}
+			},
+		},
+		{
+			"p99 known", "p99 of a minute at most 1.1 times what it is known to be", minutes(.1, .2, .3, .4, .5),
+			func(*blueprint, analysis.Arm) contestant {
+				return &fixed{slowest: func(b *blueprint) float64 { return 1.1 * b.Times.quantile(.99) }, window: 60, every: 60, failures: 1}
+			},
+		},
+		{"ratio 1.2", "errors of five minutes above 1.2 times stable's, asked each minute, as people write it in PromQL", nil, newRatio},
+		{"z each minute", "two proportions, all counts so far, one-sided 1 %", nil, newZ},
+		{"GrowthBook", "its sequential test of a difference of shares (asymptotic confidence sequence, N* 5000), each second", nil, newGrowthBook},
+		{"KS each minute", "Kolmogorov and Smirnov on all times so far, one-sided 1 %", nil, newKS},
+		{"CDF band", "Howard and Ramdas' band around both distributions, as Lindon et al. use it, each second", nil, newBand},
+	}...)
+}
+
+func entrantNamed(name string) (entrant, bool) {
+	all := entrants()
+	i := slices.IndexFunc(all, func(e entrant) bool { return e.Name == name })
+	if i < 0 {
+		return entrant{}, false
+	}
+	return all[i], true
+}
