@@ -81,7 +81,7 @@ func meanProblem(v Value) string {
 }
 
 // mostSum bounds sums, so that products of them stay finite.
-const mostSum = 1e100
+const mostSum = 1e60
 
 func (t *meanTest) problem(v Value) string {
 	why := meanProblem(v)
@@ -125,7 +125,7 @@ func (t *meanTest) scale() (low, width float64, ok bool) {
 	deviation := math.Sqrt(max(t.b.variance(), t.c.variance()))
 	least := 1e-6 * max(math.Abs(t.b.mean()), math.Abs(t.c.mean())) // of values that are all but constant
 	width = max(deviation, least)
-	return 0, width, width > 0
+	return 0, width, width > 1/mostSum
 }
 
 // price returns the price of bets: exact with bounds, and else by the skewness

@@ -86,6 +86,51 @@ func TestKindsHoldTogether(t *testing.T) {
 	}
 }
 
+// Whatever another source sends, every kind keeps to finite evidence, and what
+// is no number or negative is refused.
+func TestWildReadings(t *testing.T) {
+	inf := math.Inf(1)
+	for name, k := range kinds {
+		t.Run(name, func(t *testing.T) {
+			rapid.Check(t, func(r *rapid.T) {
+				m := newKind(k.metric)
+				number := rapid.SampledFrom([]float64{0, 0, 1, 3, 1e-300, .5, 20, 1e6, 1e12, 1e99, 1e300, -1, -1e300, inf, -inf, math.NaN()})
+				for range rapid.IntRange(1, 60).Draw(r, "readings") {
+					wild := Value{N: number.Draw(r, "n"), Sum: number.Draw(r, "sum"), Squares: number.Draw(r, "squares")}
+					if rapid.Bool().Draw(r, "bins") {
+						wild.Bins = map[int]uint32{rapid.IntRange(-2, Bins+1).Draw(r, "bin"): rapid.Uint32().Draw(r, "count")}
+					}
+					x := k.same
+					x.Seconds, x.Approx = rapid.IntRange(-1, 1000).Draw(r, "seconds"), rapid.Bool().Draw(r, "approx")
+					switch rapid.IntRange(0, 3).Draw(r, "where") {
+					case 0:
+						x.Stable = wild
+					case 1:
+						x.Canary = wild
+					case 2:
+						x.Stable, x.Canary = wild, wild
+					}
+					before := m.evidence()
+					m.observe(x)
+					if refused := !(x.Stable.N >= 0 && x.Canary.N >= 0); refused && (m.wrong() == "" || m.evidence() != before) {
+						r.Fatalf("%+v was taken", x)
+					}
+					low, high, _ := m.interval()
+					e := m.estimates()
+					for _, v := range []float64{m.evidence(), m.peak(), m.proof(), e.stable, e.canary, e.nStable, e.nCanary, e.badStable, e.badCanary} {
+						if !isFinite(v) {
+							r.Fatalf("after %+v: %v among evidence %v, %v, %v and %+v", x, v, m.evidence(), m.peak(), m.proof(), e)
+						}
+					}
+					if math.IsNaN(low) || math.IsNaN(high) || low > high || math.IsNaN(m.remaining(20)) {
+						r.Fatalf("after %+v: interval %v to %v, needs %v", x, low, high, m.remaining(20))
+					}
+				}
+			})
+		})
+	}
+}
+
 // worsen makes one thing of the canary's reading worse.
 func worsen(m delivery.Metric, v Value) (Value, bool) {
 	switch m.Kind {

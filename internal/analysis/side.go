@@ -35,8 +35,16 @@ func (s side) bets(v values, u float64) (onC, onB float64) {
 // each of expectation at most 1 where price is one for such values.
 func (s side) gain(v values, u float64, p price) float64 {
 	onC, onB := s.bets(v, u)
-	return onC*v.nc*s.sign*(v.c-s.slope*v.b-s.add) - p.of(onC)*v.qc - p.of(onB)*v.qb
+	won := onC*v.nc*s.sign*(v.c-s.slope*v.b-s.add) - p.of(onC)*v.qc - p.of(onB)*v.qb
+	if won > -ruin { // and a number
+		return won
+	}
+	return -ruin
 }
+
+// ruin is as much as a block can lose, in nats: also one whose values are so far
+// from the past that their squares are beyond a float64.
+const ruin = 1e6
 
 // price is what a bet u costs for each squared distance of a value from its past
 // mean. 0 is exact for values in [0, 1]:
