@@ -46,7 +46,7 @@ type Condition struct {
 // an answer came and it may be carried out twice, or never reached an instance.
 type Retries struct {
 	Attempts int    `json:"attempts,omitempty"` // in all, 1 to 10; 0 means 3
-	Budget   Weight `json:"budget,omitempty"`   // retries as a share of the route's requests within ten seconds, beyond the first ten, not counting those of requests that never reached an instance; 0 means 20 %
+	Budget   Weight `json:"budget,omitempty"`   // retries as a share of the requests that a release of the route got within ten seconds, beyond the first ten, not counting those of requests that never reached an instance; 0 means 20 %
 }
 
 // StickyBy says what a caller is known by.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Bounds of what can be asked of a data plane. They are far beyond what helps
@@ -45,6 +46,7 @@ func (t Traffic) Check(field string) error {
 		t.Ejection.check(field+".ejection"),
 		within(field+".slow_start", t.SlowStart, time.Millisecond, time.Hour),
 		t.Hold.check(field+".hold"),
+		fieldPath(field+".error_field", t.ErrorField),
 		within(field+".stream_idle", t.Idle, time.Millisecond, 7*day),
 	)
 	if err != nil {
@@ -228,6 +230,28 @@ func CheckTargets(field string, all []Target) error {
 			return InvalidNext(at+".name", "there are two targets "+t.Name, "rename one of the two")
 		}
 		seen[t.Name] = true
+	}
+	return nil
+}
+
+// Bounds of a path to a field of JSON texts.
+const (
+	maxFieldPath  = 200 // bytes
+	maxFieldDepth = 8   // names
+)
+
+// fieldPath refuses a path that leads to no field.
+func fieldPath(field, path string) error {
+	const next = "say a name, or names with dots between: errors, status.error"
+	switch {
+	case path == "":
+		return nil
+	case len(path) > maxFieldPath || strings.Count(path, ".") >= maxFieldDepth:
+		return InvalidNext(field, fmt.Sprintf("is longer than %d bytes or %d names", maxFieldPath, maxFieldDepth), next)
+	case !utf8.ValidString(path):
+		return InvalidNext(field, "is no UTF-8", next)
+	case slices.Contains(strings.Split(path, "."), ""):
+		return InvalidNext(field, fmt.Sprintf("%q has a name of no letters", path), next)
 	}
 	return nil
 }

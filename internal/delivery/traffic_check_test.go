@@ -108,6 +108,10 @@ func TestTrafficCheck(t *testing.T) {
 		{"hold for", delivery.Traffic{Hold: delivery.Holding{For: time.Hour}}, ".hold.for", "must be from"},
 		{"hold below zero", delivery.Traffic{Hold: delivery.Holding{For: time.Second, Max: -1}}, ".hold.max", "from 0"},
 		{"hold max alone", delivery.Traffic{Hold: delivery.Holding{Max: 1}}, ".hold.max", "without for"},
+		{"error field with an end", delivery.Traffic{ErrorField: "status."}, ".error_field", "no letters"},
+		{"error field too long", delivery.Traffic{ErrorField: strings.Repeat("x", 201)}, ".error_field", "longer than"},
+		{"error field too deep", delivery.Traffic{ErrorField: "a.b.c.d.e.f.g.h.i"}, ".error_field", "longer than"},
+		{"error field of bytes", delivery.Traffic{ErrorField: "a\xff"}, ".error_field", "no UTF-8"},
 		{"idle", delivery.Traffic{Idle: -time.Hour}, ".stream_idle", "must be from"},
 	})
 }

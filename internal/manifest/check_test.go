@@ -197,6 +197,7 @@ func rules() []rule {
 		{"ejection after", traffic("ejection: {after: 0}"), "6:25", "services.cart.traffic.ejection.after", "from 1 to 1000", "say 1"},
 		{"ejection first above longest", traffic("ejection: {first: 1m, longest: 1s}"), "6:25", "services.cart.traffic.ejection.first", "longer than the longest", "raise longest"},
 		{"slow start", traffic("slow_start: 2h"), "6:19", "services.cart.traffic.slow_start", "must be from", "say 1h"},
+		{"error field with a dot too many", traffic("error_field: status..error"), "6:20", "services.cart.traffic.error_field", "a name of no letters", "status.error"},
 		{"hold of nothing", traffic("hold: {}"), "6:7", "services.cart.traffic.hold.for", "is missing", "for: 10s"},
 		{"hold zero", traffic("hold: 0s"), "6:13", "services.cart.traffic.hold.for", "above zero", "say 1ms"},
 		{"hold bare", traffic("hold: 10"), "6:13", "services.cart.traffic.hold", "no unit", "10s"},

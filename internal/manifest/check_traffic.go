@@ -178,6 +178,7 @@ func (s *resolver) checkTraffic(at string, svc delivery.Service) {
 		{SlowStart: t.SlowStart},
 		{Hold: t.Hold},
 		{Idle: t.Idle},
+		{ErrorField: t.ErrorField},
 	} {
 		s.refused(part.Check(at))
 	}

@@ -34,7 +34,7 @@ type conditionDoc struct {
 
 type retriesDoc struct {
 	Attempts *int    `json:"attempts,omitempty" jsonschema:"minimum=1,maximum=10" jsonschema_description:"Attempts in all; 1 never repeats. Default: 3."`
-	Budget   *weight `json:"budget,omitempty" jsonschema_description:"Retries as a share of the requests within ten seconds, beyond the first ten. Default: 20%."`
+	Budget   *weight `json:"budget,omitempty" jsonschema_description:"Retries as a share of the requests of one release within ten seconds, beyond the first ten. Default: 20%."`
 }
 
 type stickyDoc struct {

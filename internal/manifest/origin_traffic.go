@@ -44,6 +44,7 @@ func (e *explainer) traffic(at string, s delivery.Service) {
 	e.say(at+".hold.for", textOr(t.Hold.For == 0, "none; 10s while a recreate is under way", spanText(t.Hold.For)))
 	e.say(at+".hold.max", countOr(t.Hold.Max, "1000"))
 	e.say(at+".stream_idle", spanOr(t.Idle, 10*time.Minute))
+	e.say(at+".error_field", textOr(t.ErrorField == "", "none", t.ErrorField))
 	if len(s.Targets) == 0 {
 		e.say(at+".targets", "none")
 	}

@@ -82,6 +82,7 @@ func TestDefaults(t *testing.T) {
 		"services.cart.traffic.hold.for":                 {"none; 10s while a recreate is under way", "default"},
 		"services.cart.traffic.hold.max":                 {"1000", "default"},
 		"services.cart.traffic.stream_idle":              {"10m", "default"},
+		"services.cart.traffic.error_field":              {"none", "default"},
 		"services.cart.traffic.targets":                  {"none", "default"},
 		"services.cart.traffic.mirror":                   {"none", "default"},
 		"environments.prod.tls":                          {"none", "default"},

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/slipway-cd/slipway/internal/proxy/field"
 	"github.com/slipway-cd/slipway/internal/proxy/upstream"
 )
 
@@ -186,17 +187,25 @@ func newCopyBuffers() *copyBuffers {
 
 var errCaller = errors.New("the caller went away")
 
-// stream copies an answer's body, flushing whatever is there before it waits for
-// more when asked to. An error of the caller's side is errCaller.
-func (c *copyBuffers) stream(ctx context.Context, w io.Writer, from io.Reader, flush func() error) (int64, error) {
+// passing is how an answer's body is passed on.
+type passing struct {
+	flush func() error   // called before more is waited for; nil when pieces may wait for each other
+	look  *field.Scanner // sees the pieces too; nil is nobody
+}
+
+// stream copies an answer's body. An error of the caller's side is errCaller.
+func (c *copyBuffers) stream(ctx context.Context, w io.Writer, from io.Reader, how passing) (int64, error) {
 	var total int64
+	flush := how.flush
 	ours, own := from.(*answerBody)
-	if own && flush == nil {
+	if own && flush == nil && how.look == nil {
 		n, err := ours.WriteTo(w) // the kernel moves a long one
 		return n, callersFault(ctx, err)
 	}
-	if own {
-		n, err := w.Write(ours.Buffered())
+	if own && flush != nil {
+		ready := ours.Buffered()
+		_, _ = how.look.Write(ready)
+		n, err := w.Write(ready)
 		total = int64(n)
 		if err != nil {
 			return total, errCaller
@@ -216,6 +225,7 @@ func (c *copyBuffers) stream(ctx context.Context, w io.Writer, from io.Reader, f
 		}
 		n, err := from.Read(*buf)
 		if n > 0 {
+			_, _ = how.look.Write((*buf)[:n])
 			wrote, werr := w.Write((*buf)[:n])
 			total += int64(wrote)
 			if werr != nil {

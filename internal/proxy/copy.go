@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -28,11 +29,13 @@ const (
 type copied struct {
 	e     *engine
 	route string
+	came  *route // as the request came by it
 	to    *traffic.Mirror
 	limit time.Duration
 	who   caller
 	head  *http.Request // without body
 	trace string        // ID, of the request's
+	pair  *pair         // with the request; nil for one that a fault disturbs
 }
 
 // copying is a copy whose body is still coming in.
@@ -57,7 +60,7 @@ func (x *exchange) mirror() {
 	if pool == nil || len(pool.endpoints) == 0 {
 		return
 	}
-	c := &copied{e: x.e, route: x.route.spec.Name, to: m, limit: min(x.route.timeout, copyTimeout), who: x.who, head: x.twin(pool), trace: hex.EncodeToString(x.trace.Trace[:])}
+	c := &copied{e: x.e, route: x.route.spec.Name, came: x.route, to: m, limit: min(x.route.timeout, copyTimeout), who: x.who, head: x.twin(pool), trace: hex.EncodeToString(x.trace.Trace[:])}
 	most := m.MaxBody
 	if most == 0 {
 		most = mirror.MaxBody
@@ -69,6 +72,10 @@ func (x *exchange) mirror() {
 	if t.copy == nil {
 		t.dropped()
 		return
+	}
+	if x.fault == nil {
+		x.pair = newPair(c.series(), t.drawn, x.ticket.began, x.body.replayable())
+		c.pair = x.pair
 	}
 	x.body.twice(t)
 }
@@ -205,10 +212,14 @@ func (c *copied) send(ctx context.Context, body []byte) {
 	}
 	defer func() { _ = res.Body.Close() }()
 	k.answered(time.Since(began))
-	n, err := io.CopyN(io.Discard, res.Body, copyAnswers)
+	look := c.came.lookIntoHeader(res.StatusCode, res.Header)
+	n, err := io.CopyN(io.Discard, io.TeeReader(res.Body, look), copyAnswers)
 	end := ended{why: failure{how: finished}, status: res.StatusCode, in: int64(len(body)), out: n, head: httpLines(res.Header)}
+	if look.Found() {
+		end.why.err, end.counts, end.field = c.came.fieldError(), failedByField, true
+	}
 	if err != nil && !errors.Is(err, io.EOF) && ctx.Err() == nil { // one that takes longer than we read is none of its fault
-		end.why = failure{broken, err}
+		end.why, end.counts, end.field = failure{broken, err}, 0, false
 	}
 	c.close(&k, p, end)
 }
@@ -239,7 +250,10 @@ func (c *copied) why(ctx context.Context, err error) failure {
 
 func (c *copied) close(k *ticket, p *endpoint, n ended) {
 	now := time.Now()
-	if !k.end(n.why.how, n.status, n.in, n.out).bad() || !c.e.counts.samples(now) {
+	k.field = n.field && n.why.how == finished
+	how := k.end(n.why.how, cmp.Or(n.counts, n.status), n.in, n.out)
+	c.pair.copied(how, k.took)
+	if !how.bad() || !c.e.counts.samples(now) {
 		return
 	}
 	s := traffic.Sample{

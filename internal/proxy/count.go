@@ -70,8 +70,8 @@ type about struct{ service, env, version string }
 type block struct {
 	traffic.Block
 	epoch int64
-	bins  []binCount     // sorted
-	index map[uint64]int // key hash -> unit; nil once the second is past
+	bins  []binCount       // sorted
+	index map[uint64]int32 // key hash -> unit; nil once the second is past
 	units []unit
 
 	againBins []binCount // sorted; of Again
@@ -179,7 +179,7 @@ func (s *series) open(second int64, d *draw, mixed bool) *block {
 	if second < s.last-1 {
 		return b // a clock that went back: counted, never shown
 	}
-	b.index = map[uint64]int{}
+	b.index = map[uint64]int32{}
 	s.ring[at] = b
 	s.last = max(s.last, second)
 	// No request arrives in a past second but for those that were just late to the lock.

@@ -130,6 +130,7 @@ func (x *exchange) answerDirect(p *endpoint, conn *upstream.Conn, res *wire.Resp
 		x.refuse(failure{broken, errNotAsked})
 		return
 	}
+	x.look = x.route.lookIntoFields(res)
 	announced := x.putHead(res)
 	x.w.WriteHeader(res.Status)
 	streams := res.Length < 0 || strings.HasPrefix(text(res.First(wire.KindContentType)), "text/event-stream")
@@ -168,7 +169,10 @@ func (x *exchange) answerDirect(p *endpoint, conn *upstream.Conn, res *wire.Resp
 // when something is wrong with it.
 func (x *exchange) endDirect(why failure, res *wire.Response, sent int64) {
 	end := ended{why: why, status: res.Status, in: x.body.bytes(), out: sent}
-	if why.how != finished || res.Status >= 500 {
+	if why.how == finished && x.look.Found() {
+		end.why.err, end.counts, end.field = x.route.fieldError(), failedByField, true
+	}
+	if why.how != finished || end.field || res.Status >= 500 {
 		end.head = rawLines(res.Fields)
 	}
 	x.close(end)
@@ -181,6 +185,7 @@ const atOnce = 2 << 10
 // much of it there was. With streams no piece waits for the next one.
 func (x *exchange) passBody(body *upstream.Body, streams bool) (int64, error) {
 	ready := body.Buffered()
+	_, _ = x.look.Write(ready)
 	if body.Done() && len(ready) <= atOnce {
 		n, err := len(ready), error(nil)
 		if n > 0 { // else there may be a status that allows no body
@@ -204,7 +209,11 @@ func (x *exchange) passBody(body *upstream.Body, streams bool) (int64, error) {
 		more, err := x.passPieces(body)
 		return total + more, err
 	}
-	more, err := body.WriteTo(&x.answering) // the kernel moves a long one
+	more, err := x.passLooking(body)
+	if total += more; err != nil {
+		return total, err
+	}
+	more, err = body.WriteTo(&x.answering) // the kernel moves a long one
 	return total + more, err
 }
 
@@ -225,6 +234,7 @@ func (x *exchange) passPieces(body *upstream.Body) (total int64, err error) {
 		}
 		n, err := body.Read(*buf)
 		if n > 0 {
+			_, _ = x.look.Write((*buf)[:n])
 			wrote, werr := x.answering.Write((*buf)[:n])
 			total += int64(wrote)
 			if werr != nil {

@@ -6,7 +6,11 @@
 // preview header or the hash of the sticky key gives the release; among that
 // release's healthy instances the less loaded of two random ones is claimed; the
 // answer is passed on and the request is counted in the second it arrived in,
-// under the release that was chosen first, whoever answered in the end.
+// under the release that was chosen first, whoever answered in the end. The release
+// is chosen before anything is known of its instances, by the key alone (find,
+// choose), and instances are picked within it (next, pick), whose queue, ejections
+// and budget of retries are its own: what becomes of one release's requests
+// decides nothing about who is drawn to the other.
 //
 // Testing in production is off the way of what it does not touch. A copy of a
 // request is made as its body passes, and sent by somebody else later; a fault

@@ -36,7 +36,7 @@ type modelUnit struct {
 
 type modelTicket struct {
 	ticket
-	key   string
+	who   caller
 	unit  *modelUnit
 	first bool
 }
@@ -58,12 +58,12 @@ func (m *againModel) begin(s *series, d *draw, who caller, n int) {
 		}
 		m.units[k][key] = u
 	}
-	m.open = append(m.open, &modelTicket{ticket: s.begin(at, d, who), key: who.key, unit: u, first: !known})
+	m.open = append(m.open, &modelTicket{ticket: s.begin(at, d, who), who: who, unit: u, first: !known})
 }
 
 func (m *againModel) offends(t *modelTicket) {
 	if !t.who.fresh || t.who.keep {
-		m.offences[t.key] = append(m.offences[t.key], t.s.of.now().Unix())
+		m.offences[t.who.key] = append(m.offences[t.who.key], t.s.of.now().Unix())
 	}
 }
 

@@ -46,6 +46,7 @@ type passage struct {
 	admitted bool         // counted in engine.carried
 	ticket   ticket
 	arms     []ticket // the same request once more, see arm
+	pair     *pair    // with its copy; nil if there is none
 	began    time.Time
 	trace    trace.Context
 	tried    []*endpoint
@@ -421,21 +422,26 @@ func (x *passage) fell() {
 	x.leave()
 }
 
-// place is the ID of the chosen release's instance that had the request last, if
-// any had.
-func (x *passage) place() string {
+// place is the chosen release's instance that had the request last, or nil.
+func (x *passage) place() *endpoint {
 	if !x.crossed {
-		if x.last == nil {
-			return ""
-		}
-		return x.last.id
+		return x.last
 	}
 	for _, p := range slices.Backward(x.tried) {
 		if p.release == x.pool.spec.Release {
-			return p.id
+			return p
 		}
 	}
-	return ""
+	return nil
+}
+
+// sinceAsked is the time from the last attempt to the head of the answer; negative
+// when the chosen release gave none.
+func (x *passage) sinceAsked() time.Duration {
+	if x.ticket.took < 0 {
+		return -1
+	}
+	return max(0, x.ticket.began.Add(x.ticket.took).Sub(x.since))
 }
 
 // close ends the account of the request.
@@ -448,8 +454,13 @@ func (x *passage) close(n ended) {
 	if n.why.how == unreached && shortage(n.why.err) {
 		n.why.how = cancelled
 	}
-	x.ticket.at = x.place()
+	if x.ticket.d.places {
+		x.ticket.at = x.place()
+	}
 	x.ticket.field = n.field && n.why.how == finished
 	c := x.ends(n.why.how, cmp.Or(n.counts, n.status), n.in, n.out)
+	if x.pair != nil {
+		x.pair.original(c, x.sinceAsked())
+	}
 	x.record(n, own, c)
 }

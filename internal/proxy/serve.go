@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/proxy/fault"
+	"github.com/slipway-cd/slipway/internal/proxy/field"
 	"github.com/slipway-cd/slipway/internal/proxy/wire"
 )
 
@@ -34,8 +35,9 @@ type exchange struct {
 	grpc      bool
 	counts    int // as this HTTP status, though the answer has another one; 0 is none
 	direct    asking
-	gate      *gate     // of a caller that speaks HTTP/1.1
-	deadline  time.Time // for the head of a direct answer
+	gate      *gate          // of a caller that speaks HTTP/1.1
+	deadline  time.Time      // for the head of a direct answer
+	look      *field.Scanner // of the answer's body; nil when nothing is looked for
 }
 
 // longAnswer is from how many bytes on an answer may take its time.
@@ -286,6 +288,7 @@ func (x *exchange) answer(ctx context.Context, p *endpoint, res *http.Response) 
 		return
 	}
 	x.head = res.Header
+	x.look = x.route.lookIntoHeader(res.StatusCode, res.Header)
 	h := x.w.Header()
 	announced := slices.Collect(maps.Keys(res.Trailer))
 	copyAnswer(h, res.Header)
@@ -336,9 +339,13 @@ func (x *exchange) answer(ctx context.Context, p *endpoint, res *http.Response) 
 	x.end(x.verdict(res), res.StatusCode, n)
 }
 
-// verdict is how an answer that came whole counts: by its status, or by that of
-// gRPC, which is 200 in HTTP whatever happened.
+// verdict is how an answer that came whole counts: by its status, by that of gRPC,
+// which is 200 in HTTP whatever happened, or by what its body says.
 func (x *exchange) verdict(res *http.Response) failure {
+	if x.look.Found() {
+		x.counts = failedByField
+		return failure{finished, x.route.fieldError()}
+	}
 	if !x.grpc || res.StatusCode != http.StatusOK || !isGRPC(res.Header) {
 		return failure{how: finished}
 	}
@@ -387,5 +394,5 @@ func (x *exchange) refuse(why failure) {
 }
 
 func (x *exchange) end(why failure, status int, sent int64) {
-	x.close(ended{why: why, status: status, counts: x.counts, in: x.body.bytes(), out: sent, head: httpLines(x.head)})
+	x.close(ended{why: why, status: status, counts: x.counts, field: x.look.Found(), in: x.body.bytes(), out: sent, head: httpLines(x.head)})
 }

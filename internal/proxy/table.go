@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/proxy/field"
 	"github.com/slipway-cd/slipway/internal/proxy/forward"
 	"github.com/slipway-cd/slipway/internal/proxy/limit"
 	"github.com/slipway-cd/slipway/internal/proxy/match"
@@ -43,6 +44,7 @@ type route struct {
 	live    bool       // some release has weight
 	memory  *offenders // nil unless split
 	arms    []arm
+	field   field.Path // of answers, that tells of a failure; nil is none
 	care
 	idle time.Duration // of a body
 }
@@ -132,7 +134,7 @@ func compile(spec traffic.Table, old *table, b builder) (*table, error) {
 
 func (t *table) compileRoute(spec *traffic.Route, old *table, b builder) *route {
 	before := old.route(spec.Name)
-	r := &route{spec: spec, care: careFor(spec, before), idle: cmp.Or(spec.Idle, defaultIdle)}
+	r := &route{spec: spec, field: field.Parse(spec.ErrorField), care: careFor(spec, before), idle: cmp.Or(spec.Idle, defaultIdle)}
 	upto, live := 0, 0
 	for i := range spec.Pools {
 		ps := &spec.Pools[i]
@@ -159,7 +161,7 @@ func (t *table) compileRoute(spec *traffic.Route, old *table, b builder) *route 
 	}
 	r.split, r.live = live > 1, live > 0
 	r.draws(before, b)
-	r.plain = spec.Mirror == nil && !spec.Paused && spec.Hold.For == 0 && r.perTry == 0 &&
+	r.plain = spec.Mirror == nil && r.field == nil && !spec.Paused && spec.Hold.For == 0 && r.perTry == 0 &&
 		!slices.ContainsFunc(spec.Pools, func(p traffic.Pool) bool { return p.Protocol != delivery.HTTP1 })
 	return r
 }

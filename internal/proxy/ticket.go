@@ -26,15 +26,16 @@ type ticket struct {
 	s     *series
 	b     *block
 	d     *draw
-	who   caller
+	at    *endpoint // that had it last; nil is none, or does not matter
+	key   uint64    // hash of the caller's key, if d has a memory and the caller may come again
 	began time.Time
 	took  time.Duration // to the head of the answer; negative while there is none
-	unit  int           // in b.units; -1 for one that is not told apart
+	unit  int32         // in b.units; -1 for one that is not told apart
 	first bool          // the unit's first request
 	open  bool          // first and without an answer yet
 	again bool          // the unit's caller was in trouble before
+	fresh bool          // the key was made for it
 	field bool          // it failed by what the answer's body says, and by that only
-	at    string        // ID of the instance that had it last
 }
 
 // begin counts the arrival of a request that was drawn by d.
@@ -49,14 +50,25 @@ func (s *series) begin(at time.Time, d *draw, who caller) ticket {
 		b = s.open(second, d, mixed)
 	}
 	defer s.mu.Unlock()
-	t := ticket{s: s, b: b, d: d, who: who, began: at, took: -1, unit: -1, first: true}
+	t := ticket{s: s, b: b, d: d, began: at, took: -1, unit: -1, first: true, fresh: who.fresh}
 	b.Requests++
 	b.Unfinished++
 	s.ever.Requests++
 	s.ever.Unfinished++
 	b.Mixed = b.Mixed || b.Gen != d.gen || b.Share != d.share
-	if !who.fresh && (b.index != nil || d.memory != nil) {
-		t.tellApart(second)
+	if d.memory != nil && (!who.fresh || who.keep) {
+		t.key = maphash.String(s.of.seed, who.key)
+	}
+	if !who.fresh {
+		h := t.key
+		if d.memory == nil {
+			h = maphash.String(s.of.seed, who.key)
+		}
+		if u, known := b.index[h]; known {
+			t.unit, t.first, t.again = u, false, b.units[u].again
+		} else {
+			t.meets(h)
+		}
 	}
 	if t.first {
 		t.open = true
@@ -74,17 +86,12 @@ func (s *series) begin(at time.Time, d *draw, who caller) ticket {
 	return t
 }
 
-// tellApart finds out which unit the request is of; s.mu is held.
-func (t *ticket) tellApart(second int64) {
+// meets makes a unit of a key that is new in its second; the series is locked.
+func (t *ticket) meets(h uint64) {
 	b := t.b
-	h := maphash.String(t.s.of.seed, t.who.key)
-	if u, known := b.index[h]; known {
-		t.unit, t.first, t.again = u, false, b.units[u].again
-		return
-	}
-	t.again = t.d.memory != nil && t.d.memory.has(h, second)
-	if b.index != nil && len(b.units) < maxUnits {
-		t.unit = len(b.units)
+	t.again = t.d.memory != nil && t.d.memory.has(h, b.Second)
+	if b.index != nil && len(b.units) < maxUnits { // else the second is past, or too much in it
+		t.unit = int32(len(b.units))
 		b.index[h] = t.unit
 		b.units = append(b.units, unit{again: t.again})
 	}
@@ -136,8 +143,8 @@ func (t *ticket) closes() {
 
 // offends has the caller remembered as one in trouble, if it will come again.
 func (t *ticket) offends(at time.Time) {
-	if m := t.d.memory; m != nil && (!t.who.fresh || t.who.keep) {
-		m.note(maphash.String(t.s.of.seed, t.who.key), at.Unix(), t.who.fresh)
+	if t.key != 0 {
+		t.d.memory.note(t.key, at.Unix(), t.fresh)
 	}
 }
 
@@ -164,14 +171,10 @@ func (t *ticket) more(in, out int64) {
 // end counts how the request ended.
 func (t *ticket) end(how outcome, status int, in, out int64) class {
 	c := classOf(how, status)
-	t.count(c, in, out)
-	if c.bad() && t.d.memory != nil {
+	bad := c.bad()
+	if bad && t.key != 0 {
 		t.offends(t.s.of.now())
 	}
-	return c
-}
-
-func (t *ticket) count(c class, in, out int64) {
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
 	b := t.b
@@ -183,13 +186,14 @@ func (t *ticket) count(c class, in, out int64) {
 	if t.open {
 		t.closes()
 	}
-	if c.bad() {
+	if bad {
 		t.fails()
 	}
-	if t.d.places && t.at != "" {
-		b.place(t.at, c.bad())
+	if t.at != nil {
+		b.place(t.at.id, bad)
 	}
 	t.s.touch(b)
+	return c
 }
 
 // fails counts the unit as bad, once, and by what; the series is locked.

@@ -135,7 +135,7 @@ func (p *answering) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 func (x *exchange) passOn(ctx context.Context, from io.Reader, flush func() error) (int64, error) {
 	x.watches()
 	defer x.watch.stop()
-	return x.e.buffers.stream(ctx, &x.answering, from, flush)
+	return x.e.buffers.stream(ctx, &x.answering, from, passing{flush: flush, look: x.look})
 }
 
 // watches begins the watch over an answer, which is to be written to x.answering.

@@ -212,7 +212,7 @@ type Block struct {
 	Unfinished uint64             `json:"unfinished"`
 	OK         uint64             `json:"ok"`        // 1xx to 3xx
 	Client     uint64             `json:"client"`    // 4xx
-	Server     uint64             `json:"server"`    // 5xx answered by the instance
+	Server     uint64             `json:"server"`    // 5xx answered by the instance, or a 2xx whose body tells of a failure (Traffic.ErrorField)
 	Connect    uint64             `json:"connect"`   // no connection to any instance
 	Timeout    uint64             `json:"timeout"`   // no answer in time
 	Broken     uint64             `json:"broken"`    // answer cut off, by the instance
