@@ -29,6 +29,7 @@ type deployOptions struct {
 	weights          []string
 	hold             time.Duration
 	held             bool // hold was named
+	twin             bool
 	reason, commit   string
 	detach, dryRun   bool
 	breakGlass       bool
@@ -68,6 +69,7 @@ func (s *session) deploy() *cobra.Command {
 	f.StringVar(&o.strategy, "strategy", "", "canary, blue-green, rolling or recreate, instead of slipway.yaml's")
 	f.StringSliceVar(&o.weights, "canary", nil, "steps of a canary in percent, such as 10,50; 100 follows by itself")
 	f.DurationVar(&o.hold, "hold", 10*time.Second, "least time at each step of --canary")
+	f.BoolVar(&o.twin, "twin", false, "run fresh instances of the stable release beside the new ones while it is judged")
 	f.StringVar(&o.reason, "reason", "", "why, for the ledger")
 	f.StringVar(&o.commit, "commit", "", "commit that it was built from, for the ledger")
 	f.BoolVar(&o.breakGlass, "break-glass", false, "enter --env out of order; needs --reason, which the ledger keeps")
@@ -143,10 +145,10 @@ func (o deployOptions) submission() (control.Submission, error) {
 		}
 		sub.Set[key] = value
 	}
-	if o.strategy == "" && len(o.weights) == 0 {
+	if o.strategy == "" && len(o.weights) == 0 && !o.twin {
 		return sub, nil
 	}
-	sub.Strategy = &delivery.Override{Kind: delivery.StrategyKind(o.strategy)}
+	sub.Strategy = &delivery.Override{Kind: delivery.StrategyKind(o.strategy), Twin: o.twin}
 	for _, text := range o.weights {
 		w, err := weight(text)
 		if err != nil {
@@ -199,6 +201,9 @@ func (o deployOptions) command() string {
 	add("--canary", strings.Join(o.weights, ","))
 	if o.held {
 		add("--hold", o.hold.String())
+	}
+	if o.twin {
+		words = append(words, "--twin")
 	}
 	add("--reason", o.reason)
 	add("--commit", o.commit)

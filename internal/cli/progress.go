@@ -190,10 +190,7 @@ func checks(l look, v *delivery.Verdict) []number {
 }
 
 func amount(c delivery.Check, v float64) string {
-	if c.Unit == "s" {
-		return span(time.Duration(v * float64(time.Second)))
-	}
-	return percent(v)
+	return quantity(v, c.Unit)
 }
 
 // tail says what a rollout waits for, and for how long.

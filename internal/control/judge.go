@@ -46,9 +46,9 @@ func (l *Loop) verdict(ctx context.Context, v *view, r delivery.Rollout) *delive
 	switch {
 	case err != nil:
 		l.d.Log.ErrorContext(ctx, "the judge cannot go on; will try again", slog.String("rollout", string(r.ID)), slog.Any("error", err))
-		return &delivery.Verdict{Outcome: delivery.Broken, Sentence: "the judge cannot go on: " + err.Error(), Checks: []delivery.Check{}, At: v.now}
+		return &delivery.Verdict{Outcome: delivery.Broken, Sentence: cannotGoOn + err.Error(), Checks: []delivery.Check{}, At: v.now}
 	case j == nil:
-		return &delivery.Verdict{Outcome: delivery.Inconclusive, Sentence: "the data plane has told no counts yet", Checks: []delivery.Check{}, At: v.now}
+		return &delivery.Verdict{Outcome: delivery.Inconclusive, Sentence: unheard, Checks: []delivery.Check{}, At: v.now}
 	}
 	if heard {
 		l.feed(v, r, j, last)
@@ -58,6 +58,12 @@ func (l *Loop) verdict(ctx context.Context, v *view, r delivery.Rollout) *delive
 	word.At = v.now
 	return &word
 }
+
+// What is said while the judge cannot be asked.
+const (
+	cannotGoOn = "the judge cannot go on: "
+	unheard    = "the data plane has told no counts yet"
+)
 
 // justBegun is what is said of a step whose first second is not judged yet.
 const justBegun = "the step has just begun"

@@ -55,6 +55,10 @@ func (s *Server) changeRoutes() {
 		route(s, s.op("POST /changes/{id}/"+verb, verb+"-change", does.say, reads(jsonBody)), s.askChange(does.ask))
 	}
 	route(s, s.op("POST /changes/{id}/promote", "promote-change", "Let a change enter the next environment", reads(jsonBody)), s.promoteChange)
+	route(s, s.op("GET /changes/{id}/analysis", "explain-analysis", "What was judged about a change, and how",
+		describe("For each of its rollouts the verdict with every check, the policy with its defaults, and how the evidence came about, second by second.")), s.explainAnalysis)
+	route(s, s.op("GET /changes/{id}/analysis/replay", "replay-analysis", "Judge what is on tape again",
+		describe("The same data give the same verdict, bit for bit, under the same rules; what differs is told field by field.")), s.replayAnalysis)
 	route(s, s.op("GET /rollouts", "list-rollouts", "Rollouts, newest first"), s.getRollouts)
 	route(s, s.op("GET /rollouts/{change}/{env}", "get-rollout", "A rollout with everything that is measured about it"), s.getRollout)
 }
@@ -74,6 +78,7 @@ func (s *Server) serviceRoutes() {
 	route(s, s.op("POST /services/{service}/rollback", "rollback", "Go back", reads(jsonBody),
 		describe("What is under way is aborted; otherwise the release before takes over again, code and configuration.")), s.rollback)
 	route(s, s.op("GET /services/{service}/why", "why", "Why the newest release is or is not in an environment"), s.why)
+	route(s, s.op("GET /services/{service}/analysis/plan", "plan-analysis", "How soon the judge would see what, at the traffic of the last ten minutes"), s.planAnalysis)
 	route(s, s.op("GET /services/{service}/diff", "diff", "What differs between two releases"), s.diff)
 	route(s, s.op("GET /services/{service}/calls", "calls", "Who called this service and whom it called in the last ten minutes"), s.calls)
 	route(s, s.op("GET /services/{service}/logs", "logs", "What instances wrote, or which requests failed", streaming(sse, ndjson)), s.logs)
