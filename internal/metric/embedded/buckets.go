@@ -184,3 +184,14 @@ func sortedBuckets(m map[bucket]uint64) []bucket {
 		return a.low - b.low
 	})
 }
+
+// edgeOf returns the value of a grid point.
+func edgeOf(grid int) float64 {
+	switch {
+	case grid >= openGrid:
+		return math.Inf(1)
+	case grid <= floorGrid:
+		return 0
+	}
+	return analysis.Edge(0) * math.Exp(float64(grid)/perGrid)
+}

@@ -11,8 +11,15 @@ import (
 // takes one byte or two.
 type column struct {
 	pages []page
-	last  int64   // time of the last entry
-	value float64 // of the last entry; the next is written as the difference
+	tail
+	run   int // how many entries, the last among them, went on as the one before
+	runAt int // where that is written in the last page
+}
+
+// tail is the last entry: the next is written as what is different in it.
+type tail struct {
+	last, gap, covered int64
+	value              float64
 }
 
 // page is the entries of a span of time.
@@ -34,6 +41,7 @@ const (
 	isFloat  = 1 << iota // eight bytes follow, in the place of a difference
 	isSpaced             // how long after the one before, and how much it covers, follow
 	hasRest              // more follows, its length first
+	isRun                // so many entries like the one before, and nothing else
 	flagBits = iota
 )
 
@@ -46,22 +54,32 @@ func (c *column) add(e entry, span int64) {
 			c.pages[n-1].data = slices.Clip(slices.Clone(c.pages[n-1].data))
 		}
 		c.pages = append(c.pages, page{first: e.at})
-		c.last, c.value = e.at-1, 0
+		c.tail, c.run = startOf(e.at), 0
 	}
 	p := &c.pages[len(c.pages)-1].data
-	flags, diff := uint64(0), int64(0)
+	flags, diff, gap := uint64(0), int64(0), e.at-c.last
 	if d := e.value - c.value; whole(e.value) && whole(c.value) && whole(d) {
 		diff = int64(d)
 	} else {
 		flags |= isFloat
 	}
-	gap := e.at - c.last
-	if gap != 1 || e.covered != 1 {
+	if gap != c.gap || e.covered != c.covered {
 		flags |= isSpaced
 	}
 	if len(e.rest) > 0 {
 		flags |= hasRest
 	}
+	c.tail = tail{last: e.at, gap: gap, covered: e.covered, value: e.value}
+	if flags == 0 && diff == 0 && len(*p) > 0 {
+		if c.run == 0 {
+			c.runAt = len(*p)
+		}
+		c.run++
+		*p = (*p)[:c.runAt]
+		p.uint(uint64(c.run)<<flagBits | isRun)
+		return
+	}
+	c.run = 0
 	p.uint(uint64(diff<<1^diff>>63)<<flagBits | flags)
 	if flags&isSpaced != 0 {
 		p.uint(uint64(gap))
@@ -74,8 +92,10 @@ func (c *column) add(e entry, span int64) {
 		p.uint(uint64(len(e.rest)))
 		*p = append(*p, e.rest...)
 	}
-	c.last, c.value = e.at, e.value
 }
+
+// startOf is the entry before the first of a page.
+func startOf(first int64) tail { return tail{last: first - 1, gap: 1, covered: 1} }
 
 // whole says whether x is a number without a fraction that every sum of a few
 // keeps exactly.
@@ -95,21 +115,29 @@ func (c *column) each(first, last int64, fn func(entry)) {
 }
 
 func (g page) each(first, last int64, fn func(entry)) {
-	u, e := unpacking{b: g.data}, entry{at: g.first - 1}
+	u, t := unpacking{b: g.data}, startOf(g.first)
 	for len(u.b) > 0 && !u.bad {
 		n := u.uint()
-		zig := n >> flagBits
-		gap := int64(1)
-		e.covered, e.rest = 1, nil
+		if n&isRun != 0 {
+			for range n >> flagBits {
+				t.last += t.gap
+				if t.last >= first && t.last <= last {
+					fn(entry{at: t.last, covered: t.covered, value: t.value})
+				}
+			}
+			continue
+		}
 		if n&isSpaced != 0 {
-			gap, e.covered = int64(u.uint()), int64(u.uint())
+			t.gap, t.covered = int64(u.uint()), int64(u.uint())
 		}
-		e.at += gap
+		t.last += t.gap
 		if n&isFloat != 0 {
-			e.value = u.float()
+			t.value = u.float()
 		} else {
-			e.value += float64(int64(zig>>1) ^ -int64(zig&1))
+			zig := n >> flagBits
+			t.value += float64(int64(zig>>1) ^ -int64(zig&1))
 		}
+		e := entry{at: t.last, covered: t.covered, value: t.value}
 		if n&hasRest != 0 {
 			e.rest = packing(u.bytes())
 		}

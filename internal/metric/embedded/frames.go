@@ -33,11 +33,13 @@ const maxFailed = 2000
 // frames keeps what the data plane pushed: the last blocks of every route.
 type frames struct {
 	mu     sync.Mutex
-	routes map[string][]*line // by Route.Name
-	boots  map[string]int32   // Frame.Boot -> the number it is kept under
-	newest int64              // second of the newest block
-	oldest int64              // no block is older
-	heard  time.Time          // when the data plane made its last frame
+	routes map[string][]*line  // by Route.Name
+	tracks map[string][]*track // by Route.Name
+	folded int64               // minute that was added up last
+	boots  map[string]int32    // Frame.Boot -> the number it is kept under
+	newest int64               // second of the newest block
+	oldest int64               // no block is older
+	heard  time.Time           // when the data plane made its last frame
 	failed []traffic.Sample
 	pack   packing // for the block at hand
 }
@@ -58,7 +60,7 @@ type mark struct {
 }
 
 func newFrames() frames {
-	return frames{routes: map[string][]*line{}, boots: map[string]int32{}}
+	return frames{routes: map[string][]*line{}, tracks: map[string][]*track{}, boots: map[string]int32{}}
 }
 
 // Take keeps one frame, that came at now. A block that is sent again replaces
@@ -87,8 +89,10 @@ func (s *Store) Take(f traffic.Frame, now time.Time) {
 	if over := len(c.failed) - maxFailed; over > 0 {
 		c.failed = slices.Clone(c.failed[over:])
 	}
+	c.fold(now.Unix())
 	if limit := now.Unix() - keptSeconds; limit > c.oldest+strideAge {
 		c.forget(limit)
+		c.forgetMinutes(now.Unix())
 	}
 }
 
@@ -99,6 +103,13 @@ func (c *frames) rewind(at time.Time) {
 	for _, lines := range c.routes {
 		for _, l := range lines {
 			l.marks = slices.DeleteFunc(l.marks, func(m mark) bool { return m.second > at.Unix() })
+		}
+	}
+	for _, tracks := range c.tracks {
+		for _, t := range tracks {
+			if t.minutes.last > at.Unix()/60 {
+				t.minutes = column{}
+			}
 		}
 	}
 }

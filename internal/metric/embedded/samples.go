@@ -246,7 +246,7 @@ func (c *samples) find(g *group, x *metric.Sample) (*series, string) {
 	switch {
 	case labels > maxLabelBytes:
 		return nil, "its labels are too long"
-	case len(f.series) >= maxOfName:
+	case len(f.series) >= maxOfName, len(f.rollups) >= maxOfName && f.rollups[string(c.key[:labels])] == nil:
 		c.drop(g, f)
 		return nil, whyCrowded
 	case g.series >= maxOfRelease:
