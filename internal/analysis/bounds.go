@@ -1,6 +1,9 @@
 package analysis
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // bound is one candidate end of a confidence sequence: evidence that the canary
 // lies above the line in some block (up), or below it in some block. A
@@ -61,14 +64,56 @@ var errorSteps = [...]float64{
 	0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7,
 }
 
+// rungs is how many candidates of one direction are weighed at a time: those that
+// are refuted next. A candidate is weighed from the time on at which the one that
+// many before it was refuted, which costs it little, for the nearer one took
+// longer; that time is known beforehand, so it stays an e-process.
+// In the first blocks all of them are, as what is bad from the start is soon over.
+const (
+	rungs       = 6
+	eagerBlocks = 10
+)
+
+// skips says whether so many active candidates are enough after so many blocks.
+func skips(active, blocks int) bool { return active >= rungs && blocks >= eagerBlocks }
+
+// errorBounds are ordered from the candidates that are refuted first, up and then down.
 func errorBounds() []bound {
-	all := []bound{{line: line{1, 0}, up: true}, {line: line{1, 0}}}
-	for _, d := range errorSteps {
-		all = append(all,
-			bound{line: line{1, d}, up: true}, bound{line: line{1, d}},
-			bound{line: line{1, -d}, up: true}, bound{line: line{1, -d}})
+	var all []bound
+	for _, up := range []bool{true, false} {
+		sign := 1.
+		if up {
+			sign = -1
+		}
+		for _, d := range slices.Backward(errorSteps[:]) {
+			all = append(all, bound{line: line{1, sign * d}, up: up})
+		}
+		all = append(all, bound{line: line{1, 0}, up: up})
+		for _, d := range errorSteps {
+			all = append(all, bound{line: line{1, -sign * d}, up: up})
+		}
 	}
 	return all
+}
+
+// narrow moves the ends of the interval.
+func (e *errorTest) narrow(p pair, sb, limit float64) {
+	var active [2]int
+	for i := range e.bounds {
+		b := &e.bounds[i]
+		if b.refuted || skips(active[b.direction()], e.seen.blocks) {
+			continue
+		}
+		active[b.direction()]++
+		b.observe(p, sb, b.line.ratios(b.up, p.nb, p.nc, sb), limit)
+	}
+}
+
+func (b *bound) direction() int {
+	if b.up {
+		return 0
+	}
+	return 1
 }
 
 // interval returns the difference canary minus stable that is not refuted.
@@ -97,14 +142,22 @@ type slowBound struct {
 	shift int
 }
 
+// slowBounds are ordered as errorBounds are.
 func slowBounds() []slowBound {
-	same := bound{line: line{1, 0}}
-	above := bound{line: line{1, 0}, up: true}
-	all := []slowBound{{bound: above}, {bound: same}}
-	for _, k := range latencySteps {
-		all = append(all,
-			slowBound{above, k}, slowBound{same, k},
-			slowBound{above, -k}, slowBound{same, -k})
+	var all []slowBound
+	for _, up := range []bool{true, false} {
+		sign := 1
+		if up {
+			sign = -1
+		}
+		one := bound{line: line{1, 0}, up: up}
+		for _, k := range slices.Backward(latencySteps[:]) {
+			all = append(all, slowBound{one, sign * k})
+		}
+		all = append(all, slowBound{bound: one})
+		for _, k := range latencySteps {
+			all = append(all, slowBound{one, -sign * k})
+		}
 	}
 	return all
 }

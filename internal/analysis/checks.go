@@ -88,9 +88,8 @@ func (j *Judge) weighed(c *delivery.Check, against, peak, proof, share float64) 
 // latencyCheck describes a quantile that promotion needs. Its counts are the
 // units above the rollback threshold of that quantile, wherever it was in their second.
 func (j *Judge) latencyCheck(p *proof) delivery.Check {
-	t := &j.latency.thresholds[slices.Index(quantiles[:], p.quantile)]
-	c := j.thresholdCheck(t)
-	c.Name = quantileName(p.quantile)
+	t := j.thresholdOf(p)
+	c := j.overThreshold(t)
 	c.Low, c.High, _ = slower(p.bounds, Edge(p.bin+1))
 	c.For = number(p.promote.peak)
 	c.Outcome = each(c)
@@ -100,21 +99,32 @@ func (j *Judge) latencyCheck(p *proof) delivery.Check {
 	return c
 }
 
+// thresholdOf returns the rollback test at the quantile of a proof.
+func (j *Judge) thresholdOf(p *proof) *threshold {
+	return &j.latency.thresholds[slices.Index(quantiles[:], p.quantile)]
+}
+
 // thresholdCheck describes a rollback test that no promotion test goes with.
 func (j *Judge) thresholdCheck(t *threshold) delivery.Check {
+	c := j.overThreshold(t)
+	c.Stable, c.Canary = j.latency.estimate(t.quantile, j.latency.counted)
+	c.Low, c.High, _ = slower(nil, Edge(t.bin))
+	c.Sentence = fmt.Sprintf("%s %s against %s on stable: %s", c.Name, seconds(c.Canary), seconds(c.Stable), over(c, t))
+	return c
+}
+
+// overThreshold has the counts and the evidence of a rollback test.
+func (j *Judge) overThreshold(t *threshold) delivery.Check {
 	c := delivery.Check{
 		Name: quantileName(t.quantile), Metric: "latency", Unit: "s",
 		NStable: uint64(t.seen.nb), NCanary: uint64(t.seen.nc),
 		Bad: uint64(t.seen.xc), BadStable: uint64(t.seen.xb),
 	}
-	c.Stable, c.Canary = j.latency.estimate(t.quantile, j.latency.counted)
-	c.Low, c.High, _ = slower(nil, Edge(t.bin))
 	share := j.share() / float64(len(j.latency.thresholds))
 	if j.latency.cold.against != nil {
 		share *= 1 - coldShare
 	}
 	j.weighed(&c, t.against.evidence(), t.against.peak, 0, share)
-	c.Sentence = fmt.Sprintf("%s %s against %s on stable: %s", c.Name, seconds(c.Canary), seconds(c.Stable), over(c, t))
 	return c
 }
 
@@ -141,8 +151,11 @@ func (j *Judge) metricCheck(m *judgedMetric) delivery.Check {
 	j.weighed(&c, m.test.evidence(), m.test.peak(), m.test.proof(), share)
 	var absent bool
 	c.Missing, absent = j.metrics.missing(m)
-	if absent {
+	switch {
+	case absent:
 		c.Outcome = delivery.NoData
+	case m.Role == delivery.Watch && c.Outcome == delivery.Fail:
+		c.Outcome = delivery.Inconclusive // it decides nothing
 	}
 	c.Sentence = j.metricSentence(c, known)
 	return c

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/slipway-cd/slipway/internal/delivery"
 )
 
@@ -272,6 +274,10 @@ func (l *latencyTest) clone() *latencyTest {
 	for i := range c.proofs {
 		c.proofs[i].promote.log = slices.Clone(c.proofs[i].promote.log)
 	}
+	c.cold.against = slices.Clone(l.cold.against)
+	for i := range c.cold.against {
+		c.cold.against[i] = c.cold.against[i].clone()
+	}
 	return &c
 }
 
@@ -283,6 +289,7 @@ type latencyGame struct {
 	bins          []int       // stable's
 	shares        [][]float64 // that both arms may have on their bins
 	canaries      [][]int     // bins that the canary may have
+	fresh         [][]int     // bins that it may have in a second in which its instances are fresh
 	before, after func(*latencyTest, Block)
 	value         func(*latencyTest) float64
 }
@@ -293,7 +300,8 @@ func (g latencyGame) worst(l *latencyTest, blocks int) float64 {
 	if blocks == 0 {
 		return best
 	}
-	for _, bins := range g.canaries {
+	for i, bins := range slices.Concat(g.canaries, g.fresh) {
+		fresh := i >= len(g.canaries)
 		var values []float64 // of what follows each outcome; they do not depend on the chances
 		for _, p := range g.shares {
 			sa, sw := histograms(g.stable, g.bins, p)
@@ -301,7 +309,7 @@ func (g latencyGame) worst(l *latencyTest, blocks int) float64 {
 			if values == nil {
 				for i := range sa {
 					for k := range ca {
-						b, next := Block{Stable: sa[i], Canary: ca[k]}, l.clone()
+						b, next := Block{Stable: sa[i], Canary: ca[k], Fresh: fresh}, l.clone()
 						g.before(next, b)
 						next.observe(b, math.Inf(1))
 						g.after(next, b)
@@ -426,6 +434,44 @@ func TestLatencyIsEProcess(t *testing.T) {
 	} else {
 		t.Logf("with thresholds chosen from the block itself E = %.4g", e)
 	}
+}
+
+// An adversary who makes instances fresh and warm as it likes, with a canary that
+// is within the margin while warm and within the wide one while fresh, gains nothing.
+func TestFreshIsEProcess(t *testing.T) {
+	const mid = 700
+	bins := []int{mid, mid + 300}
+	start := newLatencyTest(Defaults(delivery.JudgePolicy{LatencyAdd: 1, PromoteLatencyAdd: 1}), Arm{Units: 1000, Bins: map[int]uint32{mid: 600, mid + 300: 400}})
+	start.proofs = nil
+	by := func(k int) [][]int { return [][]int{{bins[0] + k, bins[1] + k}} }
+	whole := func(l *latencyTest) float64 { // whether what is fresh becomes better or not
+		if l.cold.against == nil {
+			return math.Exp(l.warm())
+		}
+		logs := []float64{l.cold.against[0].evidence(), l.cold.against[1].evidence()}
+		return (1-coldShare)*math.Exp(l.warm()) + math.Exp(l.cold.stake+logMean(logs))
+	}
+	nothing := func(*latencyTest, Block) {}
+	g := latencyGame{
+		stable: 2, canary: 1, bins: bins, shares: [][]float64{{.6, .4}, {.1, .9}, {1, 0}}, canaries: by(5), fresh: by(139),
+		before: nothing, after: nothing, value: whole,
+	}
+	if e := g.worst(start.clone(), 3); e > 1+1e-9 {
+		t.Errorf("an adversary reaches E = %v, want at most 1", e)
+	}
+	g.fresh = by(145)
+	if e := g.worst(start.clone(), 3); e < 1.001 {
+		t.Errorf("beyond the wide margin E = %v, want more than 1: the test would be blind", e)
+	}
+	rapid.Check(t, func(r *rapid.T) { // a share that is taken is not made
+		e := rapid.Float64Range(-50, 50).Draw(r, "evidence")
+		m := newMirror(.01)
+		m.begin(e)
+		c := cold{against: []mixture{newMixture(7), newMixture(7)}, stake: e + math.Log(coldShare)}
+		if a, b := m.join(e), c.join(e); math.Abs(a-e) > 1e-9 || math.Abs(b-e) > 1e-9 {
+			r.Fatalf("evidence of %v becomes %v and %v when others join", e, a, b)
+		}
+	})
 }
 
 // slowly finds the minimum by 200 bisections of the sign of the derivative.

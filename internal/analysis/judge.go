@@ -140,7 +140,8 @@ type Judge struct {
 	step    seen // of this step
 	again   seen // of units, those that came again
 	places  places
-	gone    gap // without a request to one of the releases
+	gone    gap               // without a request to the canary
+	word    *delivery.Verdict // as of what it was told last; nil is not said yet
 }
 
 // New returns a judge for one rollout under p, whose zero fields are filled.
@@ -176,35 +177,42 @@ func (b Block) paired() bool { return b.Stable.Units > 0 && b.Canary.Units > 0 }
 
 // impossible says what is wrong with an arm's counts; "" if nothing is.
 func impossible(name string, a Arm) string {
-	if a.Bad > a.Units {
-		return fmt.Sprintf("%s has %d failed of %d requests", name, a.Bad, a.Units)
-	}
-	if bin, ok := lowestBin(a.Bins, func(bin int, _ uint32) bool { return bin < 0 || bin >= Bins }); ok {
-		return fmt.Sprintf("%s has a latency bin %d; there are 0 to %d", name, bin, Bins-1)
-	}
-	if n := a.accounted(); a.Open > a.Units || n > a.Units {
-		return fmt.Sprintf("%s has %d answered or open of %d requests", name, n, a.Units)
-	}
-	if a.Drawn > a.Units {
-		return fmt.Sprintf("%s has %d drawn of %d requests", name, a.Drawn, a.Units)
-	}
-	if a.Again == nil {
-		return ""
-	}
-	return impossibleAgain(name, a)
+	answered, bin, ok := sumOf(a.Bins)
+	return a.impossible(name, answered, bin, ok)
 }
 
-// accounted are the units that were answered or are open.
-func (a Arm) accounted() uint64 {
-	sum := a.Open
-	for _, n := range a.Bins {
+// sumOf adds up a histogram; not ok is that it has a bin that there is not, the
+// lowest of which is outside.
+func sumOf(bins map[int]uint32) (sum uint64, outside int, ok bool) {
+	ok = true
+	for bin, n := range bins {
+		if uint(bin) >= Bins && (ok || bin < outside) {
+			outside, ok = bin, false
+		}
 		sum += uint64(n)
 	}
-	return sum
+	return sum, outside, ok
+}
+
+// impossible is given what sumOf says of the bins.
+func (a Arm) impossible(name string, answered uint64, outside int, ok bool) string {
+	switch {
+	case a.Bad > a.Units:
+		return fmt.Sprintf("%s has %d failed of %d requests", name, a.Bad, a.Units)
+	case !ok:
+		return fmt.Sprintf("%s has a latency bin %d; there are 0 to %d", name, outside, Bins-1)
+	case a.Open > a.Units || answered > a.Units-a.Open:
+		return fmt.Sprintf("%s has %d answered or open of %d requests", name, answered+a.Open, a.Units)
+	case a.Drawn > a.Units:
+		return fmt.Sprintf("%s has %d drawn of %d requests", name, a.Drawn, a.Units)
+	case a.Again == nil:
+		return ""
+	}
+	return a.impossibleAgain(name, answered)
 }
 
 // impossibleAgain says what is wrong with the units that came again.
-func impossibleAgain(name string, a Arm) string {
+func (a Arm) impossibleAgain(name string, answered uint64) string {
 	again := *a.Again
 	again.Again, again.Drawn = nil, 0
 	if why := impossible(name+" among those that came again", again); why != "" {
@@ -214,7 +222,8 @@ func impossibleAgain(name string, a Arm) string {
 		return fmt.Sprintf("%s has %d units that came again, %d of them failed and %d open, of %d, %d and %d",
 			name, again.Units, again.Bad, again.Open, a.Units, a.Bad, a.Open)
 	}
-	if all, came := a.accounted(), again.accounted(); all-came > a.Units-again.Units {
+	came, _, _ := sumOf(again.Bins)
+	if all, came := answered+a.Open, came+again.Open; all-came > a.Units-again.Units {
 		return fmt.Sprintf("%s has %d answered or open of the %d units that came for the first time", name, all-came, a.Units-again.Units)
 	}
 	if bin, ok := lowestBin(again.Bins, func(bin int, n uint32) bool { return n > a.Bins[bin] }); ok {
@@ -239,11 +248,11 @@ func lowestBin(bins map[int]uint32, is func(bin int, n uint32) bool) (at int, fo
 // counts are refused too, and the verdict is Broken from then on. A refused
 // block changes no evidence. After a Fail nothing changes any more.
 func (j *Judge) Observe(b Block) error {
+	j.word = nil
 	if b.Second <= j.last {
 		return fmt.Errorf("analysis: block of second %d is not after %d: a duplicate, too late, or the clock went back", b.Second, j.last)
 	}
-	why := cmp.Or(impossible("stable", b.Stable), impossible("canary", b.Canary), b.Pairs.impossible())
-	if why != "" {
+	if why := cmp.Or(j.latency.load(b), b.Pairs.impossible()); why != "" {
 		j.broken = cmp.Or(j.broken, fmt.Sprintf("second %d: %s", b.Second, why))
 		return fmt.Errorf("analysis: block of second %d: %s", b.Second, why)
 	}
@@ -252,7 +261,6 @@ func (j *Judge) Observe(b Block) error {
 		return nil
 	}
 	j.gone.observe(b)
-	j.latency.load(b)
 	j.whole.observe(b, &j.latency.scratch)
 	if !j.trust.observe(b) {
 		j.left.add("the releases cannot be compared")
@@ -261,7 +269,11 @@ func (j *Judge) Observe(b Block) error {
 	limit := endLimit(j.policy.Alpha)
 	j.weigh(b, limit)
 	j.metrics.observe(b)
-	j.mirror.observe(b, j.evidence)
+	if j.mirror.begins(b) {
+		j.mirror.begin(j.evidence())
+	} else {
+		j.mirror.observe(b)
+	}
 	j.failed = j.evidence() >= -math.Log(j.policy.Alpha)
 	return nil
 }
@@ -333,7 +345,7 @@ func (j *Judge) LeaveOut(second int64, why string) {
 	if second <= j.last {
 		return
 	}
-	j.last = second
+	j.last, j.word = second, nil
 	if !j.failed {
 		j.left.add(why)
 	}
@@ -347,7 +359,7 @@ func (j *Judge) NextStep() {
 	if j.failed {
 		return
 	}
-	j.step = seen{}
+	j.step, j.word = seen{}, nil
 	if j.trust.why != "" {
 		j.begin(Arm{})
 		return

@@ -185,10 +185,14 @@ func (r *refusal) usable(x Reading, check func(Value) string) bool {
 		}
 	}
 	if why != "" {
-		r.why = why
-		r.n++
+		r.refuse(why)
 	}
 	return why == ""
+}
+
+func (r *refusal) refuse(why string) {
+	r.why = why
+	r.n++
 }
 
 // countable says why v cannot be a number of events, units or an exposure.

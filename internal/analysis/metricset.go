@@ -146,6 +146,18 @@ func (s *metrics) missing(m *judgedMetric) (why string, absent bool) {
 	return why, absent
 }
 
+// absentGuards lists the guards that have had no data for long.
+func (s *metrics) absentGuards() []string {
+	var names []string
+	for i := range s.all {
+		m := &s.all[i]
+		if _, absent := s.missing(m); absent && m.Role == delivery.Guard {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
 // refused says which metric has no data for too long though its policy asks for some.
 func (s *metrics) refused() string {
 	for i := range s.all {

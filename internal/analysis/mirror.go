@@ -39,13 +39,17 @@ func (p Pairs) impossible() string {
 	return ""
 }
 
-// observe takes the pairs of a block; evidence tells all there is without them.
-func (m *mirror) observe(b Block, evidence func() float64) {
+// begins says whether a block has the first pairs. They say that there are some, and no more.
+func (m *mirror) begins(b Block) bool { return !m.begun && b.Pairs.Both > 0 }
+
+// begin takes a share of all the log evidence there is.
+func (m *mirror) begin(evidence float64) {
+	m.begun, m.stake = true, evidence+math.Log(mirrorShare)
+}
+
+// observe takes the pairs of a block.
+func (m *mirror) observe(b Block) {
 	if b.Pairs.Both == 0 {
-		return
-	}
-	if !m.begun { // the first pairs say that there are some, and no more
-		m.begun, m.stake = true, evidence()+math.Log(mirrorShare)
 		return
 	}
 	m.bad.observe(b.Pairs.Both, b.Pairs.CanaryBad, b.Pairs.StableBad)

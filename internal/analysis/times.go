@@ -36,16 +36,6 @@ func timesProblem(v Value) string {
 	if !countable(v.N) {
 		return fmt.Sprintf("has %v times", v.N)
 	}
-	sum := 0.0
-	for bin, n := range v.Bins {
-		if bin < 0 || bin >= Bins {
-			return fmt.Sprintf("has a latency bin %d; there are 0 to %d", bin, Bins-1)
-		}
-		sum += float64(n)
-	}
-	if sum > math.Round(v.N) {
-		return fmt.Sprintf("has %v times in its bins of %v", sum, v.N)
-	}
 	return ""
 }
 
@@ -57,9 +47,13 @@ func (t *timesTest) observe(r Reading) {
 		Stable: Arm{Units: uint64(math.Round(r.Stable.N)), Bins: r.Stable.Bins},
 		Canary: Arm{Units: uint64(math.Round(r.Canary.N)), Bins: r.Canary.Bins},
 	}
+	if why := t.load(b); why != "" {
+		t.refuse(why)
+		return
+	}
 	at, ok := t.place()
 	t.keep = t.burst.keeps(r)
-	t.latencyTest.observe(b, t.limit)
+	t.judge(b, t.limit)
 	t.highest = max(t.highest, t.evidence())
 	if !ok || b.Stable.Units == 0 {
 		return

@@ -18,8 +18,19 @@ const suspicion = 5
 // step, and a little exposure. Its At is left zero: a judge has no clock.
 //
 // A check's FailAt is the evidence that fails the rollout by itself; several
-// checks that are each below it may do so together.
+// checks that are each below it may do so together. It is put into words once
+// for each thing that the judge was told, however often it is asked for.
 func (j *Judge) Verdict() delivery.Verdict {
+	if j.word == nil {
+		v := j.speak()
+		j.word = &v
+	}
+	v := *j.word
+	v.Checks = slices.Clone(v.Checks)
+	return v
+}
+
+func (j *Judge) speak() delivery.Verdict {
 	v := delivery.Verdict{
 		Evidence: number(j.evidence()),
 		Limit:    1 / j.policy.Alpha,
@@ -101,7 +112,7 @@ func (j *Judge) sentence(v delivery.Verdict) string {
 	case delivery.NoData:
 		return "no data: " + cmp.Or(j.left.String(), "nothing was counted yet")
 	case delivery.Pass:
-		return j.fit(v)
+		return j.fit(v) + j.unguarded()
 	case delivery.Inconclusive:
 	}
 	gone, little := j.gone.gone(j.last, j.step), j.little()
@@ -122,7 +133,15 @@ func (j *Judge) sentence(v delivery.Verdict) string {
 	if why := j.latency.cold.now(j.policy); why != "" {
 		s += "; " + why
 	}
-	return s + j.lasting()
+	return s + j.lasting() + j.unguarded()
+}
+
+// unguarded says which guards see nothing.
+func (j *Judge) unguarded() string {
+	if names := j.metrics.absentGuards(); len(names) > 0 {
+		return "; there are no data on " + list(names)
+	}
+	return ""
 }
 
 // exposure says what the new release was asked.

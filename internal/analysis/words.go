@@ -215,11 +215,16 @@ func quantileName(q float64) string { return "p" + short(q*100, 4) }
 
 // short writes v with the given significant digits, without an exponent or trailing zeros.
 func short(v float64, digits int) string {
-	f, _ := strconv.ParseFloat(strconv.FormatFloat(v, 'g', digits, 64), 64)
-	if f == 0 {
-		return "0" // never "-0"
+	if v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {
+		return strconv.FormatFloat(math.Abs(v), 'f', -1, 64) // never "-0"
 	}
-	return strconv.FormatFloat(f, 'f', -1, 64)
+	places := digits - 1 - int(math.Floor(math.Log10(math.Abs(v))))
+	if places <= 0 {
+		unit := math.Pow(10, float64(-places))
+		return strconv.FormatFloat(math.Round(v/unit)*unit, 'f', 0, 64)
+	}
+	s := strings.TrimRight(strconv.FormatFloat(v, 'f', places, 64), "0")
+	return strings.TrimSuffix(s, ".")
 }
 
 // bare says a share as a percentage without its sign: "0.42", "6.1", "99.5".

@@ -161,11 +161,10 @@ func (l *Loop) Live(ctx context.Context, id delivery.RolloutID) (Live, error) {
 	}
 	l.mu.Lock()
 	pic := l.live
-	word, judged := pic.verdicts[id]
 	l.mu.Unlock()
 	out := Live{Rollout: r, Verdict: r.Verdict, Points: []Point{}, Failed: []traffic.Sample{}, Instances: []workload.Status{}}
-	if judged && !r.State.Final() {
-		out.Verdict = &word
+	if v, ok := pic.verdicts[id]; ok && !r.State.Final() {
+		out.Verdict = &v
 	}
 	routes, err := l.d.Store.Routes(ctx)
 	if err != nil {

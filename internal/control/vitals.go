@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"errors"
-	"maps"
 	"sync"
 	"time"
 
@@ -18,10 +17,9 @@ type Vitals struct {
 	Open      []delivery.Rollout
 	Holds     []delivery.Hold
 	Instances []workload.Status
-	Passes    Work                                    // looks at everything
-	Writes    Work                                    // into the store and its ledger
-	DataPlane bool                                    // it answered the last pass
-	Verdicts  map[delivery.RolloutID]delivery.Verdict // of the last pass, on what is under way
+	Passes    Work // looks at everything
+	Writes    Work // into the store and its ledger
+	DataPlane bool // it answered the last pass
 }
 
 // Work is something that is done again and again.
@@ -61,9 +59,6 @@ func (l *Loop) Vitals(ctx context.Context) (Vitals, error) {
 			return Vitals{}, err
 		}
 	}
-	l.mu.Lock()
-	out.Verdicts = maps.Clone(pic.verdicts)
-	l.mu.Unlock()
 	l.vitals.mu.Lock()
 	defer l.vitals.mu.Unlock()
 	out.Passes, out.Writes = l.vitals.passes, l.vitals.writes
