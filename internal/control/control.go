@@ -36,6 +36,7 @@ type Deps struct {
 	Numbers    *embedded.Store                         // what the data plane counts, and more; nil is an empty one
 	Test       Tester                                  // runs the test of a step; nil fails every test with the reason
 	PreviewKey []byte                                  // signs preview headers; nil leaves them unsigned
+	Telemetry  Telemetry                               // where instances and the data plane send what they tell of themselves
 	Log        *slog.Logger
 }
 

@@ -65,7 +65,7 @@ func (l *Loop) wanted(ctx context.Context, v *view, edges map[string]int) map[wo
 			id := workload.ID(fmt.Sprintf("%s.%s.%s.%d", w.Env, w.Service, w.Release, i))
 			out[id] = workload.Spec{
 				ID: id, Service: w.Service, Env: w.Env, Release: w.Release, Version: rel.Version, Change: w.Change,
-				Bundle: bundle, Run: rel.Run, Vars: vars(v.Project, svc, rel, w, edges),
+				Bundle: bundle, Run: rel.Run, Vars: l.telling(id, vars(v.Project, svc, rel, w, edges)),
 			}
 		}
 	}
@@ -81,12 +81,19 @@ func vars(p delivery.Project, svc delivery.Service, rel delivery.Release, w deli
 			out[strings.ToUpper(strings.ReplaceAll(n.Service, "-", "_"))+"_URL"] = "http://127.0.0.1:" + strconv.Itoa(port)
 		}
 	}
-	out["OTEL_SERVICE_NAME"] = svc.Name
-	out["OTEL_RESOURCE_ATTRIBUTES"] = fmt.Sprintf("service.namespace=%s,service.name=%s,service.version=%s,deployment.environment.name=%s,slipway.release=%s,slipway.change=%d",
-		p.Name, svc.Name, rel.Version, w.Env, rel.ID, w.Change)
+	unless(out, "OTEL_SERVICE_NAME", svc.Name)
+	unless(out, "OTEL_RESOURCE_ATTRIBUTES", fmt.Sprintf("service.namespace=%s,service.name=%s,service.version=%s,deployment.environment.name=%s,slipway.release=%s,slipway.change=%d",
+		p.Name, svc.Name, rel.Version, w.Env, rel.ID, w.Change))
 	out["SLIPWAY_PROJECT"], out["SLIPWAY_SERVICE"], out["SLIPWAY_ENV"] = p.Name, svc.Name, w.Env
 	out["SLIPWAY_VERSION"], out["SLIPWAY_RELEASE"], out["SLIPWAY_CHANGE"] = rel.Version, string(rel.ID), fmt.Sprint(w.Change)
 	return out
+}
+
+// unless sets a variable that the configuration does not.
+func unless(vars map[string]string, name, value string) {
+	if _, set := vars[name]; !set {
+		vars[name] = value
+	}
 }
 
 // edgeName names the listener through which one service calls another.

@@ -18,6 +18,9 @@ func (l *Loop) listen(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := l.d.Traffic.Watch(ctx, l.counts.since(), func(f traffic.Frame) {
 			l.counts.take(f, time.Now())
+			if l.d.Telemetry.Failed != nil {
+				l.d.Telemetry.Failed(f.Failed)
+			}
 			l.Ring()
 		})
 		if ctx.Err() != nil {

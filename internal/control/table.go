@@ -20,6 +20,7 @@ import (
 // one an edge, one route a service and environment.
 func (l *Loop) table(v *view, edges map[string]int, wanted map[workload.ID]workload.Spec) traffic.Table {
 	t := traffic.Table{Plane: v.Project.DataPlane, PreviewKey: l.d.PreviewKey}
+	l.traced(v, &t)
 	for _, env := range v.Project.Environments {
 		t.Listeners = append(t.Listeners, traffic.Listener{Name: env.Name, Addr: env.Listen, Env: env.Name, TLS: env.TLS})
 		for _, svc := range v.Project.Services {

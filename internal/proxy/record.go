@@ -52,10 +52,11 @@ func (x *passage) record(n ended, own failure, c class) {
 		e.Outcome, e.Error, e.In, e.Out = c.String(), redact.Error(n.why.err), n.in, n.out
 		x.e.access.Add(&e)
 	}
-	if traced {
+	kept := c.bad() && x.e.counts.samples(now)
+	if traced || kept && by.failures && x.e.spans.On() {
 		x.export(n, own, c, now)
 	}
-	if c.bad() && x.e.counts.samples(now) {
+	if kept {
 		x.e.counts.sample(x.sample(n, now))
 	}
 }

@@ -305,6 +305,27 @@ func TestAccessLogFollowsTheTable(t *testing.T) {
 	})
 }
 
+// Where the table asks for it, a failed request is traced though its caller did
+// not sample it, and only a failed one.
+func TestFailedRequestsAreTracedUnsampled(t *testing.T) {
+	t.Parallel()
+	recordedPaths(t, func(t *testing.T, w recorded) {
+		c := newCollector(t)
+		a := w.Instance("a", "r1", "v1")
+		w.Plane.OTLP, w.Failures = c.URL, true
+		one(w.World, traffictest.Share(a, delivery.Full))
+		unsampled := strings.TrimSuffix(givenParent, "1") + "0"
+		for _, path := range []string{"/", "/status/404", "/status/503", "/status/500"} {
+			ask(t, asking{addr: w.Addr, host: "shop.localhost", target: path, header: [][2]string{{"Traceparent", unsampled}}})
+		}
+		for _, s := range c.await(t, 2) {
+			if s.Trace != givenTrace || s.Status != 2 || !strings.HasPrefix(s.Attrs["http.response.status_code"], "50") {
+				t.Errorf("a span is %+v", s)
+			}
+		}
+	})
+}
+
 // A request that was tried twice gives a span of the server's and two of a
 // client's below it; names and attributes are those of the conventions.
 func TestSpansOfARetriedRequest(t *testing.T) {

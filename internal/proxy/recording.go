@@ -6,6 +6,7 @@ import (
 
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/proxy/trace"
+	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
 // defaultShare is the part of requests that is logged or traced when the table
@@ -17,10 +18,11 @@ type recording struct {
 	log        delivery.AccessLog
 	logShare   delivery.Weight
 	traceShare delivery.Weight
+	failures   bool // a failed request is traced though its trace is not sampled
 }
 
-func recordingOf(p delivery.DataPlane) recording {
-	share := defaultShare
+func recordingOf(t traffic.Table) recording {
+	p, share := t.Plane, defaultShare
 	if p.OTLP == "" {
 		share = delivery.Full // we record nothing, so whether to is for the services to say
 	}
@@ -28,6 +30,7 @@ func recordingOf(p delivery.DataPlane) recording {
 		log:        cmp.Or(p.AccessLog, delivery.LogOff),
 		logShare:   cmp.Or(p.LogShare, defaultShare),
 		traceShare: cmp.Or(p.OTLPShare, share),
+		failures:   t.Failures,
 	}
 }
 

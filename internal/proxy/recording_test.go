@@ -6,6 +6,7 @@ import (
 
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/proxy/trace"
+	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
 // noHeaders is a request without any.
@@ -25,13 +26,13 @@ func TestWhatIsLogged(t *testing.T) {
 		{delivery.LogErrors, false, false},
 		{delivery.LogAll, false, true},
 	} {
-		if got := recordingOf(delivery.DataPlane{AccessLog: tc.log}).logs(tc.failed, &begun); got != tc.want {
+		if got := recordingOf(traffic.Table{Plane: delivery.DataPlane{AccessLog: tc.log}}).logs(tc.failed, &begun); got != tc.want {
 			t.Errorf("logs %q of a request that failed %v = %v", tc.log, tc.failed, got)
 		}
 	}
 	const n = 50000
 	for share, want := range map[delivery.Weight]float64{0: 0.01, 2500: 0.25, delivery.Full: 1} {
-		by := recordingOf(delivery.DataPlane{AccessLog: delivery.LogSampled, LogShare: share})
+		by := recordingOf(traffic.Table{Plane: delivery.DataPlane{AccessLog: delivery.LogSampled, LogShare: share}})
 		got := 0
 		for range n {
 			c := trace.Start(noHeaders{}, 0)

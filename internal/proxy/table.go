@@ -93,7 +93,7 @@ func compile(spec traffic.Table, old *table, b builder) (*table, error) {
 		routes:    make(map[string]*route, len(spec.Routes)),
 		listeners: make(map[string]*listener, len(spec.Listeners)),
 		endpoints: map[endpointKey]*endpoint{},
-		recording: recordingOf(spec.Plane),
+		recording: recordingOf(spec),
 		limits:    limitsOf(spec.Plane.Limits, b.files),
 	}
 	if t.trust, err = forward.Compile(spec.Plane.Trusted); err != nil {
