@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-cd/slipway/internal/artifact"
 	"github.com/slipway-cd/slipway/internal/cli"
 	"github.com/slipway-cd/slipway/internal/control"
+	"github.com/slipway-cd/slipway/internal/metric/embedded"
 	"github.com/slipway-cd/slipway/internal/server"
 	"github.com/slipway-cd/slipway/internal/store"
 	"github.com/slipway-cd/slipway/internal/telemetry"
@@ -39,6 +40,7 @@ type App struct {
 	listener net.Listener
 	handler  http.Handler
 	tells    *telemetry.Telemetry
+	intake   *intake
 	log      *slog.Logger
 	self     string
 	undo     []func() error
@@ -84,9 +86,17 @@ func New(ctx context.Context, o cli.ServerOptions) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
+	otlpKey, err := secret(a.files.otlpKey())
+	if err != nil {
+		return nil, err
+	}
+	numbers := embedded.New()
+	if a.intake, err = openIntake(ctx, a.Store, otlpKey, numbers, a.log); err != nil {
+		return nil, err
+	}
 	a.Loop = control.New(control.Deps{
-		Store: a.Store, Workload: a.drivers.workload, Traffic: traffic.New(a.drivers.traffic),
-		Artifacts: bundles, Test: runTest, PreviewKey: []byte(preview), Log: a.log,
+		Store: a.Store, Workload: a.drivers.workload, Traffic: traffic.New(a.drivers.traffic), Numbers: numbers,
+		Artifacts: bundles, Test: runTest, PreviewKey: []byte(preview), Telemetry: a.intake.deps(), Log: a.log,
 	})
 	a.tells = telemetry.New(telemetry.Deps{Loop: a.Loop, Store: a.Store, Log: a.log, Version: Version, Mark: a.files.traces()})
 	return a, a.listen(o, bundles)
@@ -113,7 +123,7 @@ func (a *App) listen(o cli.ServerOptions, bundles *artifact.Store) error {
 		return err
 	}
 	a.handler = server.New(server.Deps{
-		Loop: a.Loop, Store: a.Store, Artifacts: bundles, Workload: a.drivers.workload, Log: a.log, Token: token, Version: Version, Metrics: a.tells, Addr: reached(addr, a.listener.Addr()),
+		Loop: a.Loop, Store: a.Store, Artifacts: bundles, Workload: a.drivers.workload, Log: a.log, Token: token, Version: Version, Metrics: a.tells, Traces: a.intake.traces, Addr: reached(addr, a.listener.Addr()),
 	})
 	scheme := "http"
 	if o.TLSCert != "" {
@@ -137,6 +147,7 @@ func reached(told string, opened net.Addr) string {
 func (a *App) Run(ctx context.Context) error {
 	a.log.InfoContext(ctx, "control plane runs", slog.String("addr", a.listener.Addr().String()), slog.Int("pid", os.Getpid()))
 	return together(ctx, a.Loop.Run, a.tells.Run, a.collect, a.guardProxy,
+		func(ctx context.Context) error { return a.intake.run(ctx, a.Loop) },
 		func(ctx context.Context) error { return server.Serve(ctx, a.listener, a.handler, a.log) })
 }
 

@@ -34,6 +34,7 @@ func (l layout) instances() string  { return filepath.Join(l.root, "run") }
 func (l layout) proxy() string      { return filepath.Join(l.root, "proxy") }
 func (l layout) token() string      { return filepath.Join(l.root, "token") }
 func (l layout) previewKey() string { return filepath.Join(l.root, "preview.key") }
+func (l layout) otlpKey() string    { return filepath.Join(l.root, "otlp.key") }
 func (l layout) api() string        { return filepath.Join(l.root, "api.json") }
 func (l layout) traces() string     { return filepath.Join(l.root, "traces.mark") }
 func (l layout) log(part string) string {

@@ -102,7 +102,7 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 			t.Errorf("%v: exit %d, and no examples in\n%s", args, r.code, r.stdout)
 		}
 	}
-	for _, want := range []string{"init", "up", "down", "demo", "deploy", "status", "watch", "why", "diff", "promote", "rollback", "abort", "pause", "resume", "hold", "release", "logs", "history", "audit/verify", "config/explain", "doctor", "completion"} {
+	for _, want := range []string{"init", "up", "down", "demo", "deploy", "status", "watch", "why", "diff", "promote", "rollback", "abort", "pause", "resume", "hold", "release", "logs", "history", "trace", "audit/verify", "config/explain", "doctor", "completion"} {
 		if !strings.Contains(strings.Join(names, " ")+" ", "slipway/"+want+" ") && !strings.Contains(r.stdout, "slipway "+strings.ReplaceAll(want, "/", " ")+"\n") {
 			t.Errorf("there is no command %s", want)
 		}

@@ -32,6 +32,8 @@ func contract() []promised {
 		{"POST", "/changes/{id}/approve", "/changes/1/approve"},
 		{"POST", "/changes/{id}/finish", "/changes/1/finish"},
 		{"POST", "/changes/{id}/promote", "/changes/1/promote"},
+		{"GET", "/changes/{id}/traces", "/changes/1/traces"},
+		{"GET", "/traces/{id}", "/traces/0af7651916cd43dd8448eb211c80319c"},
 		{"POST", "/services/{service}/abort", "/services/cart/abort"},
 		{"POST", "/services/{service}/pause", "/services/cart/pause"},
 		{"POST", "/services/{service}/resume", "/services/cart/resume"},

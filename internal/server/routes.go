@@ -54,6 +54,9 @@ func (s *Server) changeRoutes() {
 	} {
 		route(s, s.op("POST /changes/{id}/"+verb, verb+"-change", does.say, reads(jsonBody)), s.askChange(does.ask))
 	}
+	route(s, s.op("GET /changes/{id}/traces", "list-traces", "Traces of requests that a change failed, newest first",
+		describe("They are kept while the change is rolled out, fifty at most, and for thirty days.")), s.getTraces)
+	route(s, s.op("GET /traces/{id}", "get-trace", "A trace that is kept, or of the last minutes"), s.getTrace)
 	route(s, s.op("POST /changes/{id}/promote", "promote-change", "Let a change enter the next environment", reads(jsonBody)), s.promoteChange)
 	route(s, s.op("GET /changes/{id}/analysis", "explain-analysis", "What was judged about a change, and how",
 		describe("For each of its rollouts the verdict with every check, the policy with its defaults, and how the evidence came about, second by second.")), s.explainAnalysis)

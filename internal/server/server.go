@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-cd/slipway/internal/artifact"
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/store"
+	"github.com/slipway-cd/slipway/internal/traces"
 	"github.com/slipway-cd/slipway/internal/workload"
 )
 
@@ -25,6 +26,7 @@ type Deps struct {
 	Store     *store.Store
 	Artifacts *artifact.Store
 	Workload  workload.Driver // read for logs only
+	Traces    *traces.Keeper  // nil knows none
 	Log       *slog.Logger
 	Token     string       // who shows it may do everything; an empty one opens nothing
 	Version   string       // of Slipway, shown by /healthz

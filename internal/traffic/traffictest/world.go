@@ -31,6 +31,7 @@ type World struct {
 	Routes     []traffic.Route
 	Plane      delivery.DataPlane // if Trusted is nil this machine is: tests give their sticky keys by header
 	PreviewKey []byte
+	Failures   bool
 	t          *testing.T
 	client     *http.Client
 }
@@ -122,7 +123,7 @@ func (w *World) Table() traffic.Table {
 	if plane.Trusted == nil {
 		plane.Trusted = []string{"127.0.0.0/8"}
 	}
-	return traffic.Table{Generation: w.Generation, Listeners: w.Listeners, Routes: w.Routes, Plane: plane, PreviewKey: w.PreviewKey}
+	return traffic.Table{Generation: w.Generation, Listeners: w.Listeners, Routes: w.Routes, Plane: plane, PreviewKey: w.PreviewKey, Failures: w.Failures}
 }
 
 // MustApply applies the world as the next generation and waits until its
