@@ -89,7 +89,7 @@ func (s *session) waterfall(t delivery.Trace, now time.Time) string {
 		if who == "" {
 			who = "?"
 		}
-		name := strings.Repeat("  ", n.depth) + printable(who + "  " + sp.Name)
+		name := strings.Repeat("  ", n.depth) + printable(who+"  "+sp.Name)
 		row := []string{stretch(sp, begin, end.Sub(begin)), span(sp.Took), name, ""}
 		if sp.Failed {
 			row[3] = l.sign(signBad) + " " + printable(sp.Why)

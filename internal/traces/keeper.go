@@ -126,7 +126,7 @@ func (k *Keeper) keep(ctx context.Context, now time.Time) error {
 	}
 	for _, w := range due {
 		last := now.Sub(w.heard) >= complete
-		if err := k.write(ctx, world.Rollouts, w, now, last); err != nil {
+		if err := k.write(ctx, slices.Concat(world.Rollouts, world.Ended), w, now); err != nil {
 			return err
 		}
 		if last {
@@ -136,19 +136,21 @@ func (k *Keeper) keep(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-func (k *Keeper) write(ctx context.Context, open []delivery.Rollout, w *wanted, now time.Time, last bool) error {
+// write keeps the trace of a failure, if a rollout under way at that time is to
+// blame: the judge may have ended it since.
+func (k *Keeper) write(ctx context.Context, rollouts []delivery.Rollout, w *wanted, now time.Time) error {
 	t, there := k.Buffer.Trace(w.sample.Trace)
 	if !there {
 		return nil
 	}
 	if w.change == 0 {
-		i := slices.IndexFunc(open, func(r delivery.Rollout) bool {
-			return r.To == w.sample.Release && r.Env+"/"+r.Service == w.sample.Route
+		i := slices.IndexFunc(rollouts, func(r delivery.Rollout) bool {
+			return r.To == w.sample.Release && r.Env+"/"+r.Service == w.sample.Route && (r.Ended.IsZero() || r.Ended.After(w.sample.At))
 		})
-		if i < 0 || !k.room(open[i].Change, now) {
+		if i < 0 || !k.room(rollouts[i].Change, now) {
 			return nil
 		}
-		w.change = open[i].Change
+		w.change = rollouts[i].Change
 	}
 	t.Change, t.Release, t.Why = w.change, w.sample.Release, why(w.sample)
 	t.Env, t.Service, _ = strings.Cut(w.sample.Route, "/")

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -39,6 +40,7 @@ type Exporter struct {
 	queue   chan *Span
 	sent    atomic.Uint64
 	dropped atomic.Uint64
+	ending  atomic.Bool // Run is told to end
 
 	complained time.Time // of Run
 }
@@ -104,7 +106,10 @@ func (e *Exporter) Run(ctx context.Context) {
 	end := time.AfterFunc(lastCalls, cut)
 	defer end.Stop()
 	end.Stop()
-	defer context.AfterFunc(ctx, func() { end.Reset(lastCalls) })()
+	defer context.AfterFunc(ctx, func() {
+		e.ending.Store(true)
+		end.Reset(lastCalls)
+	})()
 
 	batch := make([]*Span, 0, maxBatch)
 	due := time.NewTimer(linger)
@@ -164,7 +169,8 @@ func (e *Exporter) Send(ctx context.Context, spans []*Span) error {
 }
 
 // send calls until the collector takes the batch, refuses it for good, or is
-// given up, as it is when ctx ends.
+// given up, as it is when ctx ends. Nobody who is not there is waited for at the
+// end: who ends everything ends the collector too.
 func (e *Exporter) send(ctx context.Context, batch []*Span) {
 	body := request(nil, e.from, batch)
 	wait, began := firstWait, time.Now()
@@ -177,7 +183,8 @@ func (e *Exporter) send(ctx context.Context, batch []*Span) {
 		if err == nil {
 			return
 		}
-		if after == never || time.Since(began) > giveUp || ctx.Err() != nil {
+		gone := e.ending.Load() && errors.Is(err, syscall.ECONNREFUSED)
+		if after == never || time.Since(began) > giveUp || ctx.Err() != nil || gone {
 			e.dropped.Add(uint64(len(batch)))
 			e.complain(err)
 			return

@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -341,4 +342,34 @@ func BenchmarkRequest(b *testing.B) {
 	for b.Loop() {
 		buf = request(buf[:0], plane, spans)
 	}
+}
+
+type refusing struct{}
+
+func (refusing) RoundTrip(*http.Request) (*http.Response, error) { return nil, syscall.ECONNREFUSED }
+
+// A collector that is not there is tried again while there is time, and not
+// waited for at the end.
+func TestTheEndDoesNotWaitForNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := New(plane, quiet)
+		e.client.Transport = refusing{}
+		e.To("http://127.0.0.1:1")
+		end := run(t, e)
+		add(e, 3)
+		time.Sleep(10 * time.Second)
+		if e.Dropped() != 0 {
+			t.Errorf("%d are dropped too soon", e.Dropped())
+		}
+		time.Sleep(time.Minute)
+		if e.Dropped() != 3 {
+			t.Errorf("%d are dropped in time, want 3", e.Dropped())
+		}
+		add(e, 2)
+		began := time.Now()
+		end()
+		if took := time.Since(began); took != 0 || e.Dropped() != 5 {
+			t.Errorf("the end took %s and dropped %d", took, e.Dropped())
+		}
+	})
 }
