@@ -19,6 +19,8 @@ type errorTest struct {
 	whole   rate // of all units
 	against mixture
 	promote mixture
+	scatter scatter // of the units that are evidence against the canary
+	swings  scatter // of all units
 	bounds  []bound
 	seen    seen
 }
@@ -31,6 +33,8 @@ func newErrorTest(p delivery.JudgePolicy, baseline Arm) errorTest {
 		against: newMixture(len(multiples)),
 		promote: newMixture(1),
 		bounds:  errorBounds(),
+		scatter: newScatter(errorChance),
+		swings:  newScatter(errorChance),
 	}
 	e.stable.add(float64(baseline.Units), float64(baseline.Bad))
 	e.whole = e.stable
@@ -50,12 +54,13 @@ func (e *errorTest) accuse(p pair, limit float64) {
 		from := max(e.limits[0].at(sb), e.limits[1].at(sb))
 		for k, m := range multiples {
 			if sc := timesOdds(from, m); from < most && sc < 1 {
-				e.against.win(k, min(e.limits[0].logE(p, sb, sc), e.limits[1].logE(p, sb, sc)))
+				e.against.win(k, e.scatter.against(min(e.limits[0].logE(p, sb, sc), e.limits[1].logE(p, sb, sc))))
 			}
 		}
 		e.against.close()
-		e.narrow(p, sb, limit)
+		e.narrow(p.times(e.scatter.keep()), sb, limit)
 		e.seen.add(p)
+		e.scatter.learn(p, sb)
 	}
 	e.stable.add(p.nb, p.xb)
 }
@@ -64,7 +69,8 @@ func (e *errorTest) accuse(p pair, limit float64) {
 func (e *errorTest) prove(p pair) {
 	if p.nb > 0 && p.nc > 0 {
 		s := expected(e.proof, e.whole.predict())
-		e.promote.win(0, e.proof.logE(p, s, s))
+		e.promote.win(0, e.swings.keep()*e.proof.logE(p, s, s))
+		e.swings.learn(p, e.whole.predict())
 		e.promote.close()
 	}
 	e.whole.add(p.nb, p.xb)

@@ -55,6 +55,7 @@ type threshold struct {
 	shift    int  // the canary above that of bin+shift
 	moved    bool // seen was counted at several bins
 	against  mixture
+	scatter  scatter
 	seen     seen
 }
 
@@ -68,6 +69,7 @@ type proof struct {
 	bin      int
 	shift    int
 	promote  mixture
+	scatter  scatter
 	seen     seen
 	bounds   []slowBound
 }
@@ -104,11 +106,11 @@ func (l *latencyTest) learn(stable Arm) {
 // begin chooses the first thresholds.
 func (l *latencyTest) begin() {
 	for _, q := range quantiles {
-		l.thresholds = append(l.thresholds, threshold{quantile: q, against: newMixture(len(multiples))})
+		l.thresholds = append(l.thresholds, threshold{quantile: q, scatter: newScatter(slowChance), against: newMixture(len(multiples))})
 		l.place(&l.thresholds[len(l.thresholds)-1])
 	}
 	for _, q := range l.proven {
-		l.proofs = append(l.proofs, proof{quantile: q, promote: newMixture(1), bounds: slowBounds()})
+		l.proofs = append(l.proofs, proof{quantile: q, scatter: newScatter(slowChance), promote: newMixture(1), bounds: slowBounds()})
 		l.placeProof(&l.proofs[len(l.proofs)-1])
 	}
 }
@@ -116,7 +118,10 @@ func (l *latencyTest) begin() {
 // place puts a threshold at stable's recent quantile. Its evidence goes on.
 func (l *latencyTest) place(t *threshold) {
 	bin := l.recent.quantile(t.quantile)
-	t.moved = t.moved || t.seen.blocks > 0 && bin != t.bin
+	if bin != t.bin {
+		t.moved = t.moved || t.seen.blocks > 0
+		t.scatter.moved()
+	}
 	t.bin = bin
 	t.shift = min(int(math.Ceil(margin(bin, l.policy.LatencyRatio, l.policy.LatencyAdd)-1e-9)), Bins-2-bin)
 }
@@ -124,6 +129,7 @@ func (l *latencyTest) place(t *threshold) {
 func (l *latencyTest) placeProof(t *proof) {
 	bin := l.recent.quantile(t.quantile) - 1
 	if bin != t.bin {
+		t.scatter.moved()
 		for i := range t.bounds {
 			t.bounds[i].canary = rate{} // its past was at another bin
 		}
@@ -182,9 +188,11 @@ func (l *latencyTest) compare(b Block, limit float64) {
 	if l.cold.thaw() {
 		for i := range l.thresholds {
 			l.thresholds[i].against.restart()
+			l.thresholds[i].scatter = newScatter(slowChance)
 		}
 		for i := range l.proofs {
 			l.proofs[i].promote.restart()
+			l.proofs[i].scatter = newScatter(slowChance) // what cold caches swung says nothing of warm ones
 		}
 	}
 	for i := range l.thresholds {
@@ -200,17 +208,19 @@ func (l *latencyTest) weigh(t *threshold, b Block) {
 	sb := l.recent.exceeding(t.bin)
 	for k, m := range multiples {
 		if sc := timesOdds(sb, m); sc > sb {
-			t.against.win(k, line{1, 0}.logE(p, sb, sc))
+			t.against.win(k, t.scatter.against(line{1, 0}.logE(p, sb, sc)))
 		}
 	}
 	t.against.close()
 	t.seen.add(p)
+	t.scatter.learn(p, sb)
 }
 
 func (l *latencyTest) prove(t *proof, b Block) {
 	p := l.pair(b, t.bin, t.shift)
 	if sb, sc := l.recent.exceeding(t.bin), l.recent.exceeding(t.bin+t.shift); sc < sb {
-		t.promote.win(0, line{1, 0}.logE(p, sb, sc))
+		t.promote.win(0, t.scatter.keep()*line{1, 0}.logE(p, sb, sc))
+		t.scatter.learn(p, sb)
 	}
 	t.promote.close()
 	t.seen.add(p)
@@ -219,7 +229,7 @@ func (l *latencyTest) prove(t *proof, b Block) {
 // narrow moves the ends of the interval of a quantile. From above the threshold
 // is that of the rollback test, from below that of the promotion test.
 func (l *latencyTest) narrow(t *proof, b Block, limit float64) {
-	nb, nc := float64(b.Stable.Units), float64(b.Canary.Units)
+	nb, nc, keep := float64(b.Stable.Units), float64(b.Canary.Units), t.scatter.keep()
 	above, below := l.recent.exceeding(t.bin+1), l.recent.exceeding(t.bin)
 	up, down := line{1, 0}.ratios(true, nb, nc, above), line{1, 0}.ratios(false, nb, nc, below)
 	var active [2]int
@@ -231,9 +241,9 @@ func (l *latencyTest) narrow(t *proof, b Block, limit float64) {
 		}
 		active[s.direction()]++
 		if s.up {
-			s.observe(l.pair(b, t.bin+1, s.shift), above, up, limit)
+			s.observe(l.pair(b, t.bin+1, s.shift).times(keep), above, up, limit)
 		} else {
-			s.observe(l.pair(b, t.bin, s.shift), below, down, limit)
+			s.observe(l.pair(b, t.bin, s.shift).times(keep), below, down, limit)
 		}
 	}
 }

@@ -81,7 +81,9 @@ func (l *Loop) see(ctx context.Context, v *view, r delivery.Rollout) rollout.Fac
 		f.Missing = l.missing(ctx, v, r)
 	}
 	if f.Verdict = l.verdict(ctx, v, r); f.Verdict != nil {
+		l.mu.Lock() // views read the same map
 		v.verdicts[r.ID] = *f.Verdict
+		l.mu.Unlock()
 	}
 	return f
 }

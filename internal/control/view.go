@@ -161,10 +161,11 @@ func (l *Loop) Live(ctx context.Context, id delivery.RolloutID) (Live, error) {
 	}
 	l.mu.Lock()
 	pic := l.live
+	word, judged := pic.verdicts[id]
 	l.mu.Unlock()
 	out := Live{Rollout: r, Verdict: r.Verdict, Points: []Point{}, Failed: []traffic.Sample{}, Instances: []workload.Status{}}
-	if v, ok := pic.verdicts[id]; ok && !r.State.Final() {
-		out.Verdict = &v
+	if judged && !r.State.Final() {
+		out.Verdict = &word
 	}
 	routes, err := l.d.Store.Routes(ctx)
 	if err != nil {

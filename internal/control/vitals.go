@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -17,9 +18,10 @@ type Vitals struct {
 	Open      []delivery.Rollout
 	Holds     []delivery.Hold
 	Instances []workload.Status
-	Passes    Work // looks at everything
-	Writes    Work // into the store and its ledger
-	DataPlane bool // it answered the last pass
+	Passes    Work                                    // looks at everything
+	Writes    Work                                    // into the store and its ledger
+	DataPlane bool                                    // it answered the last pass
+	Verdicts  map[delivery.RolloutID]delivery.Verdict // of the last pass, on what is under way
 }
 
 // Work is something that is done again and again.
@@ -59,6 +61,9 @@ func (l *Loop) Vitals(ctx context.Context) (Vitals, error) {
 			return Vitals{}, err
 		}
 	}
+	l.mu.Lock()
+	out.Verdicts = maps.Clone(pic.verdicts)
+	l.mu.Unlock()
 	l.vitals.mu.Lock()
 	defer l.vitals.mu.Unlock()
 	out.Passes, out.Writes = l.vitals.passes, l.vitals.writes

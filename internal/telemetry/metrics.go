@@ -182,17 +182,17 @@ func (p *page) rollouts() {
 		{"slipway_rollout_age_seconds", "Since when a rollout is under way.", func(r *delivery.Rollout) float64 { return seconds(p.now, r.Created) }},
 		{"slipway_rollout_state_seconds", "Since when a rollout is in its state.", func(r *delivery.Rollout) float64 { return seconds(p.now, r.Entered) }},
 		{"slipway_rollout_paused", "1 when a person paused the rollout.", func(r *delivery.Rollout) float64 { return truth(r.Paused != nil) }},
-		{"slipway_rollout_evidence", "Evidence against a rollout's release by its last verdict in the ledger; 1 is none.", func(r *delivery.Rollout) float64 {
-			if r.Verdict == nil {
-				return math.NaN()
+		{"slipway_rollout_evidence", "Evidence against a rollout's release; 1 is none.", func(r *delivery.Rollout) float64 {
+			if v, ok := p.vitals.Verdicts[r.ID]; ok {
+				return v.Evidence
 			}
-			return r.Verdict.Evidence
+			return math.NaN()
 		}},
 		{"slipway_rollout_evidence_limit", "Evidence at which a release is taken back.", func(r *delivery.Rollout) float64 {
-			if r.Verdict == nil {
-				return math.NaN()
+			if v, ok := p.vitals.Verdicts[r.ID]; ok {
+				return v.Limit
 			}
-			return r.Verdict.Limit
+			return math.NaN()
 		}},
 	} {
 		p.begin(f.name, metrics.Gauge, f.help)

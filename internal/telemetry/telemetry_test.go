@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -327,11 +328,12 @@ func strange() control.Vitals {
 	now := time.Now()
 	r := delivery.Rollout{
 		ID: "7/prod", Change: 7, Service: `sh"op\`, Env: "prod", Version: "v\n2", State: delivery.Judging, Created: now.Add(-time.Minute), Entered: now.Add(-time.Second),
-		Plan: delivery.Plan{Steps: []delivery.Step{{Weight: 2500}}}, Verdict: &delivery.Verdict{Evidence: math.Inf(1), Limit: 100},
+		Plan:    delivery.Plan{Steps: []delivery.Step{{Weight: 2500}}},
 		Waiting: &delivery.Blocker{On: "not enough data", Since: now.Add(time.Hour)}, // a clock that was set back
 	}
 	early := delivery.Rollout{ID: "8/prod", Change: 8, Service: "cart", Env: "prod", Version: "v1", State: delivery.Queued, Created: now}
 	v := control.Vitals{
+		Verdicts:  map[delivery.RolloutID]delivery.Verdict{"7/prod": {Evidence: math.Inf(1), Limit: 100}, "1/prod": {Evidence: 7}},
 		DataPlane: true, Open: []delivery.Rollout{r, early},
 		Holds: []delivery.Hold{{Kind: delivery.Pinned, Service: "cart"}, {Kind: delivery.Quarantine, Service: "cart"}, {Kind: delivery.Quarantine, Service: "cart"}},
 		Board: delivery.Board{Deployable: 1, Trouble: []string{"x"}, Services: []delivery.Row{
@@ -390,6 +392,26 @@ func TestMetrics(t *testing.T) {
 		t.Error("the same numbers make another page")
 	}
 	promtool(t, text, "check", "metrics")
+}
+
+// What is exported is on the page, and the page names nothing that is not.
+func TestPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/observability.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	families := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+) `).FindAllSubmatch(New(Deps{Log: quiet}).text(strange(), time.Now()), -1) {
+		families[string(m[1])] = true
+		if !bytes.Contains(page, []byte("`"+string(m[1])+"`")) {
+			t.Errorf("%s is not in docs/observability.md", m[1])
+		}
+	}
+	for _, m := range regexp.MustCompile("`(slipway_[a-z_]+)`").FindAllSubmatch(page, -1) {
+		if !families[string(m[1])] {
+			t.Errorf("docs/observability.md names %s, which is not there", m[1])
+		}
+	}
 }
 
 // promtool judges what it is given.
