@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -21,13 +23,23 @@ import (
 // BenchmarkProxy sends the same requests through the data plane and through
 // httputil.ReverseProxy over the same tuned transport, in alternation, and
 // reports the ratio of CPU time of the whole process (clients and instance
-// included, so the proxies themselves differ by more).
+// included, so the proxies themselves differ by more): while one release has all of
+// the weight, and while two have and everything is counted that a judge asks for.
 func BenchmarkProxy(b *testing.B) {
-	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write(make([]byte, 200))
-	}))
-	b.Cleanup(upstream.Close)
-	target, err := url.Parse(upstream.URL)
+	for name, weights := range map[string][]delivery.Weight{"one release": {delivery.Full}, "two releases": {500, 9500}} {
+		b.Run(name, func(b *testing.B) { benchmarkProxy(b, weights) })
+	}
+}
+
+func benchmarkProxy(b *testing.B, weights []delivery.Weight) {
+	instance := func() string {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write(make([]byte, 200))
+		}))
+		b.Cleanup(s.Close)
+		return s.URL
+	}
+	target, err := url.Parse(instance())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -47,13 +59,16 @@ func BenchmarkProxy(b *testing.B) {
 	if err := ln.Close(); err != nil {
 		b.Fatal(err)
 	}
+	var pools []traffic.Pool
+	for i, weight := range weights {
+		at := strings.TrimPrefix(instance(), "http://")
+		pools = append(pools, traffic.Pool{Release: delivery.ReleaseID(fmt.Sprint("r", i)), Weight: weight, Endpoints: []traffic.Endpoint{{ID: fmt.Sprint("a", i), Addr: at}}})
+	}
 	d := driver.New(filepath.Join(dir, "s"))
 	if err := d.Apply(b.Context(), traffic.Table{
 		Generation: 1,
 		Listeners:  []traffic.Listener{{Name: "prod", Addr: addr, Env: "prod"}},
-		Routes: []traffic.Route{{Name: "prod/a", Env: "prod", Service: "a", Hosts: []string{""}, Pools: []traffic.Pool{
-			{Release: "r1", Weight: delivery.Full, Endpoints: []traffic.Endpoint{{ID: "a", Addr: target.Host}}},
-		}}},
+		Routes:     []traffic.Route{{Name: "prod/a", Env: "prod", Service: "a", Hosts: []string{""}, Pools: pools}},
 	}); err != nil {
 		b.Fatal(err)
 	}
@@ -64,8 +79,14 @@ func BenchmarkProxy(b *testing.B) {
 		var all sync.WaitGroup
 		for i := range clients {
 			all.Go(func() {
-				for range n/clients + min(1, max(0, n%clients-i)) {
-					res, err := client.Get(url)
+				for k := range n/clients + min(1, max(0, n%clients-i)) {
+					req, err := http.NewRequestWithContext(b.Context(), http.MethodGet, url, nil)
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					req.Header.Set("Cookie", fmt.Sprintf("slipway_id=%032x", 100*i+k%100))
+					res, err := client.Do(req)
 					if err != nil {
 						b.Error(err)
 						return

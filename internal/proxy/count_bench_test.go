@@ -45,6 +45,20 @@ func BenchmarkCount(b *testing.B) {
 			t.end(finished, 200, 10, 200)
 		}
 	})
+	b.Run("in a rollout", func(b *testing.B) {
+		b.ReportAllocs()
+		split := &draw{gen: 1, share: 9000, fair: true, stable: true, places: true, memory: newOffenders("r1", &c.lost)}
+		at, on := time.Now(), endpointOf("r1.0")
+		for i := 0; b.Loop(); i++ {
+			if i%len(keys) == 0 {
+				at = at.Add(time.Second)
+			}
+			t := s.begin(at, split, keys[i%len(keys)])
+			t.answered(time.Duration(i%200) * time.Millisecond / 100)
+			t.at = on
+			t.end(finished, 200+300*(i%1000/999), 10, 200) // one in a thousand fails
+		}
+	})
 	b.Run("two at a time", func(b *testing.B) {
 		b.ReportAllocs()
 		b.RunParallel(func(p *testing.PB) {
@@ -67,28 +81,37 @@ func BenchmarkRecord(b *testing.B) {
 	for name, plane := range map[string]delivery.DataPlane{"off": {}, "all logged": {AccessLog: delivery.LogAll}, "all traced": {OTLP: "http://127.0.0.1:1", OTLPShare: delivery.Full}} {
 		b.Run(name, func(b *testing.B) {
 			e := newEngine(Options{StateDir: b.TempDir(), Log: quiet}, "boot", 1024)
-			t, err := compile(traffic.Table{
+			recordOne(b, e, traffic.Table{
 				Generation: 1, Plane: plane,
-				Listeners: []traffic.Listener{{Name: "prod", Addr: "127.0.0.1:1", Env: "prod"}},
-				Routes:    []traffic.Route{{Name: "prod/shop", Env: "prod", Service: "shop", Hosts: []string{""}, Pools: []traffic.Pool{{Release: "r1", Weight: delivery.Full}}}},
-			}, nil, e.builder())
-			if err != nil {
-				b.Fatal(err)
-			}
-			e.table.Store(t)
-			e.spans.To(plane.OTLP)
-			r := httptest.NewRequest(http.MethodGet, "/a/b?c=d", nil)
-			r.Header.Set("User-Agent", "bench")
-			x := &passage{}
-			route := t.routes["prod/shop"]
-			b.ReportAllocs()
-			for b.Loop() {
-				now := time.Now()
-				*x = passage{e: e, asked: &httpAsked{r: r}, l: t.listeners["127.0.0.1:1"], route: route, pool: route.pools[0], who: caller{key: "0123456789abcdef0123456789abcdef"}, began: now, arrived: now, plain: true}
-				x.arrive()
-				x.ticket.answered(time.Since(now))
-				x.close(ended{status: 200, in: 10, out: 200})
-			}
+				Routes: []traffic.Route{{Name: "prod/shop", Env: "prod", Service: "shop", Hosts: []string{""}, Pools: []traffic.Pool{{Release: "r1", Weight: delivery.Full}}}},
+			})
 		})
+	}
+	b.Run("a callee in a rollout", func(b *testing.B) {
+		recordOne(b, newEngine(Options{StateDir: b.TempDir(), Log: quiet}, "boot", 1024), rolledOut(500, "r1"))
+	})
+}
+
+// recordOne takes requests to shop through all that comes after they were carried.
+func recordOne(b *testing.B, e *engine, spec traffic.Table) {
+	b.Helper()
+	spec.Listeners = []traffic.Listener{{Name: "prod", Addr: "127.0.0.1:1", Env: "prod"}}
+	t, err := compile(spec, nil, e.builder())
+	if err != nil {
+		b.Fatal(err)
+	}
+	e.table.Store(t)
+	e.spans.To(spec.Plane.OTLP)
+	r := httptest.NewRequest(http.MethodGet, "/a/b?c=d", nil)
+	r.Header.Set("User-Agent", "bench")
+	x := &passage{}
+	route := t.routes["prod/shop"]
+	b.ReportAllocs()
+	for b.Loop() {
+		now := time.Now()
+		*x = passage{e: e, asked: &httpAsked{r: r}, l: t.listeners["127.0.0.1:1"], route: route, pool: route.pools[0], who: caller{key: "0123456789abcdef0123456789abcdef"}, began: now, arrived: now, plain: true, arms: x.arms[:0]}
+		x.arrive()
+		x.answered(time.Since(now))
+		x.close(ended{status: 200, in: 10, out: 200})
 	}
 }
