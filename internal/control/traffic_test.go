@@ -77,6 +77,32 @@ func TestTargetsFollowTheRollout(t *testing.T) {
 	})
 }
 
+// Who calls a service is counted by its draw while it is rolled out, and only then:
+// else the table is as ever.
+func TestCallersAreCountedByTheDrawOfWhatIsRolledOut(t *testing.T) {
+	p := project("prod")
+	front := p.Services[0]
+	front.Name, front.Run.Needs = "front", []delivery.Need{{Service: "api"}}
+	p.Services = append(p.Services, front)
+	scene(t, p, func(t *testing.T, w *world, h *house) {
+		is := func(when string, want ...string) {
+			t.Helper()
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if api, got := w.table.Routes[0], w.table.Routes[1]; got.Service != "front" || !slices.Equal(got.Arms, want) || api.Arms != nil {
+				t.Errorf("%s: %s is counted by %q and api by %q; want %q and nothing", when, got.Service, got.Arms, api.Arms, want)
+			}
+		}
+		is("with v1 stable and nothing under way")
+		id := h.deploy("v2").Rollouts[0].ID
+		h.until(t, id, delivery.Judging)
+		is("while v2 is judged", "prod/api")
+		h.until(t, id, delivery.Done)
+		time.Sleep(2 * time.Second)
+		is("with v2 stable")
+	})
+}
+
 // The words belong to the project: they are in force at once, and no release is
 // another for them.
 func TestTrafficWordsNeedNoDeploy(t *testing.T) {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/traffic"
@@ -64,9 +65,9 @@ func offendersFor(stable *pool, before *offenders, b builder) *offenders {
 // One whose route has only one release with weight counts nothing.
 func (t *table) armsOf(r, old *route, b builder) []arm {
 	var out []arm
-	for _, name := range r.spec.Arms {
+	for i, name := range r.spec.Arms {
 		of := t.routes[name]
-		if of == nil || !of.split {
+		if of == nil || of == r || !of.split || slices.Contains(r.spec.Arms[:i], name) {
 			continue
 		}
 		a := arm{of: of, caller: traffic.ArmCaller + name + ")", pools: make([]armPool, len(of.pools))}

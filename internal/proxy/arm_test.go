@@ -46,7 +46,7 @@ func rolledOut(share delivery.Weight, stable delivery.ReleaseID) traffic.Table {
 		return traffic.Pool{Release: id, Weight: w}
 	}
 	return traffic.Table{Generation: 1, Routes: []traffic.Route{
-		{Name: "prod/shop", Service: "shop", Arms: []string{"prod/cart"}, Pools: []traffic.Pool{pool("r9", delivery.Full)}},
+		{Name: "prod/shop", Service: "shop", Arms: []string{"prod/cart", "prod/shop", "prod/cart", "prod/gone"}, Pools: []traffic.Pool{pool("r9", delivery.Full)}},
 		{Name: "prod/cart", Service: "cart", Gen: 3, Salt: "s", Pools: []traffic.Pool{pool("r2", share), pool(stable, delivery.Full-share)}},
 	}}
 }

@@ -299,26 +299,33 @@ func TestAnswersThatTellOfAFailure(t *testing.T) {
 	}
 }
 
-// Why such an answer counts as failed is in its sample.
-func TestFieldIsInTheSample(t *testing.T) {
+// Why such an answer counts as failed is in its sample and its line of the log.
+func TestWhyAnAnswerFailedIsTold(t *testing.T) {
 	t.Parallel()
-	w := world(t)
-	p := side(t, "1", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"status":{"error":"secret"}}`)
+	recordedPaths(t, func(t *testing.T, w recorded) {
+		w.Plane.AccessLog = delivery.LogErrors
+		r := w.Route("prod/shop", []string{""}, side(t, "1", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = fmt.Fprintf(w, `{"status":{"error":%s}}`, r.Header.Get("X-Says"))
+		}))
+		r.ErrorField = "status.error"
+		w.Routes = []traffic.Route{r}
+		w.MustApply()
+		failed := w.watch()
+		for _, says := range []string{"null", `"secret"`} {
+			if code, body, _ := ask(t, asking{addr: w.Addr, target: "/", header: [][2]string{{"X-Says", says}}}); code != 200 || body != `{"status":{"error":`+says+`}}` {
+				t.Errorf("the caller got %d %s, want the instance's own answer", code, body)
+			}
+		}
+		const why = "the answer's field status.error tells of a failure"
+		sample, line := failed(1)[0], w.logged(1)[0]
+		if sample.Status != 200 || sample.Error != why || strings.Contains(fmt.Sprint(sample.Error, sample.Answered), "secret") {
+			t.Errorf("sample = %+v", sample)
+		}
+		if line.Status != 200 || line.Outcome != "server" || line.Error != why {
+			t.Errorf("line = %+v", line)
+		}
 	})
-	r := w.Route("prod/shop", []string{""}, p)
-	r.ErrorField = "status.error"
-	w.Routes = []traffic.Route{r}
-	w.MustApply()
-	failed := recorded{World: w, t: t}.watch()
-	if code, _ := w.Ask("shop", ""); code != 200 {
-		t.Errorf("the caller got %d, want the instance's 200", code)
-	}
-	sample := failed(1)[0]
-	if sample.Status != 200 || sample.Error != "the answer's field status.error tells of a failure" || strings.Contains(fmt.Sprint(sample), "secret") {
-		t.Errorf("sample = %+v", sample)
-	}
 }
 
 // Requests and their copies are compared one by one, in all ways in which they
