@@ -82,6 +82,7 @@ func TestLevels(t *testing.T) {
 		{levels{2, 2, .1, .05, 1.2, 0}, rarely, [2]int{0, reps}},
 		{levels{8, 2, .1, .1, 1.2, 0}, rarely, [2]int{0, reps}},
 		{levels{4, 1, .2, .1, 1, 0}, rarely, [2]int{0, reps}},
+		{levels{1, 1, 0, .2, 1.2, 0}, rarely, [2]int{0, reps}}, // wanders far: neighbours in time are not many
 		{levels{1, 1, .03, .05, 1.5, 0}, [2]int{0, reps}, never},
 		{levels{2, 2, .1, .05, 1.5, 0}, [2]int{0, reps}, never},
 		{levels{8, 2, .1, .1, 1.5, 0}, [2]int{0, reps}, never},
