@@ -62,6 +62,7 @@ type Loop struct {
 	hands   *hands
 	readers *readers
 	up      time.Time      // when this server came up
+	asking  asking         // of the loop's goroutine alone
 	traces  traces         // of the loop's goroutine alone
 	applied *traffic.Table // of the loop's goroutine alone
 	vitals  vitals

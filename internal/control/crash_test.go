@@ -457,7 +457,9 @@ func TestCase33_CrashCanary(t *testing.T) {
 }
 
 func TestCase33_CrashCanaryThatFails(t *testing.T) {
-	survive(t, story{strategy: quickCanary(delivery.StepSpec{Weight: delivery.Percent(50), Proven: true}), replicas: 2, fail: 0.5, end: delivery.Reverted})
+	s := quickCanary(delivery.StepSpec{Weight: delivery.Percent(50), Proven: true})
+	s.Twin = true
+	survive(t, story{strategy: s, replicas: 2, fail: 0.5, end: delivery.Reverted})
 }
 
 func TestCase33_CrashCanaryThatIsAborted(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-cd/slipway/internal/analysis"
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/metric"
 	"github.com/slipway-cd/slipway/internal/metric/embedded"
 	"github.com/slipway-cd/slipway/internal/workload"
 )
@@ -98,11 +99,12 @@ func (l *Loop) feed(v *view, r delivery.Rollout, j *judgement, last int64) {
 		by[s.Second] = &s
 	}
 	l.atCallers(r, arms, by)
-	for _, metric := range r.Plan.Judge.Metrics {
-		for _, reading := range l.readers.due(readKey{r.ID, metric.Name}, j, r, by, last) {
-			at(by, reading.Second).Readings = append(at(by, reading.Second).Readings, reading.Reading)
-			if reading.Wrong == "" {
-				j.told[metric.Name] = reading.Second
+	for _, m := range r.Plan.Judge.Metrics {
+		fill := func(x *metric.Reading) { l.exposed(m, r, x) }
+		for _, x := range l.readers.due(dueOf{readKey{r.ID, m.Name}, j, r, by, last}, fill) {
+			at(by, x.Second).Readings = append(at(by, x.Second).Readings, x.Reading)
+			if x.Wrong == "" {
+				j.told[m.Name] = x.Second
 			}
 		}
 	}

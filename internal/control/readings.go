@@ -92,7 +92,7 @@ func (l *Loop) ask(ctx context.Context, v *view, r delivery.Rollout, j *judgemen
 				continue // nothing of the same age yet
 			}
 		}
-		l.readers.begin(ctx, l, readKey{r.ID, m.Name}, q, j.next)
+		l.readers.begin(ctx, question{q, l.source(v, m.From), readKey{r.ID, m.Name}, j.next, l.Ring})
 	}
 }
 
@@ -114,22 +114,30 @@ func (v *view) twin(r delivery.Rollout) (stable, canary []string) {
 	return stable, canary
 }
 
+// question is what is asked, of whom, and who hears of the answer.
+type question struct {
+	metric.Ask
+	of    metric.Driver // nil: nobody has such numbers
+	key   readKey
+	first int64 // second from which on the judge wants to know, the first time
+	ring  func()
+}
+
 // begin asks one question unless it is not due, or the last is not answered.
-func (s *readers) begin(ctx context.Context, l *Loop, key readKey, q metric.Ask, first int64) {
-	driver := l.d.Metrics[q.Metric.From]
+func (s *readers) begin(ctx context.Context, q question) {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a := s.of[key]
+	a := s.of[q.key]
 	if a == nil {
-		a = &asked{next: first}
-		s.of[key] = a
+		a = &asked{next: q.first}
+		s.of[q.key] = a
 	}
 	if a.going || now.Before(a.due) {
 		return
 	}
-	if driver == nil {
-		a.complain("this server has no numbers from "+string(q.Metric.From), q.Last, now)
+	if q.of == nil {
+		a.complain(nobody(q.Metric.From), q.Last, now)
 		a.due = now.Add(askAgain)
 		return
 	}
@@ -143,16 +151,24 @@ func (s *readers) begin(ctx context.Context, l *Loop, key readKey, q metric.Ask,
 	}
 	a.going = true
 	s.busy.Go(func() {
-		answer, err := read(ctx, driver, q, slots)
+		answer, err := read(ctx, q, slots)
 		if ctx.Err() == nil {
-			s.take(key, q, answer, err)
-			l.Ring()
+			s.take(q, answer, err)
+			q.ring()
 		}
 	})
 }
 
+// nobody says that there is no one to ask.
+func nobody(from delivery.MetricSource) string {
+	if from == delivery.FromPrometheus {
+		return "slipway.yaml names no server that answers PromQL (prometheus: {url: ...})"
+	}
+	return "this server has no numbers from " + string(from)
+}
+
 // read asks a driver in its turn, for a bounded time.
-func read(ctx context.Context, d metric.Driver, q metric.Ask, slots chan struct{}) (metric.Answer, error) {
+func read(ctx context.Context, q question, slots chan struct{}) (metric.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	select {
@@ -161,9 +177,9 @@ func read(ctx context.Context, d metric.Driver, q metric.Ask, slots chan struct{
 	case <-ctx.Done():
 		return metric.Answer{}, fmt.Errorf("%s is busy with other questions", q.Metric.From)
 	}
-	answer, err := d.Read(ctx, q)
+	answer, err := q.of.Read(ctx, q.Ask)
 	if err == nil {
-		err = garbage(q, answer)
+		err = garbage(q.Ask, answer)
 	}
 	return answer, err
 }
@@ -185,11 +201,11 @@ func garbage(q metric.Ask, a metric.Answer) error {
 
 // take keeps an answer. An error says nothing of the release: it is told as the
 // reason why there is no data, and the question is asked again.
-func (s *readers) take(key readKey, q metric.Ask, answer metric.Answer, err error) {
+func (s *readers) take(q question, answer metric.Answer, err error) {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a := s.of[key]
+	a := s.of[q.key]
 	if a == nil {
 		return // the rollout has ended
 	}
@@ -208,7 +224,7 @@ func (s *readers) take(key readKey, q metric.Ask, answer metric.Answer, err erro
 	told := false
 	for _, x := range answer.Readings {
 		if x.Second <= answer.Until { // what is later may still change
-			x.Metric = key.metric
+			x.Metric = q.key.metric
 			a.got = append(a.got, x)
 			told = true
 		}
@@ -237,35 +253,45 @@ func (a *asked) complain(why string, second int64, now time.Time) {
 	a.got = append(a.got, metric.Reading{Second: second, Reading: analysis.Reading{Wrong: why}})
 }
 
+// dueOf is whose readings are due, and the seconds that they may go with.
+type dueOf struct {
+	key  readKey
+	j    *judgement
+	r    delivery.Rollout
+	by   map[int64]*sum
+	last int64
+}
+
 // due takes the readings that go with the seconds up to last. A reading is known
 // later than the counts of its last second, so it goes with a later one; the
 // distance to the one before stays what it covers, and none goes with a second
 // that is left out.
-func (s *readers) due(key readKey, j *judgement, r delivery.Rollout, by map[int64]*sum, last int64) []metric.Reading {
+func (s *readers) due(d dueOf, fill func(*metric.Reading)) []metric.Reading {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a := s.of[key]
+	a := s.of[d.key]
 	if a == nil {
 		return nil
 	}
 	var out []metric.Reading
-	told, any := j.told[key.metric]
+	told, any := d.j.told[d.key.metric]
 	for len(a.got) > 0 {
 		x := a.got[0]
-		x.Metric = key.metric
-		second := max(x.Second, j.next, a.with+1)
+		x.Metric = d.key.metric
+		second := max(x.Second, d.j.next, a.with+1)
 		if x.Wrong == "" && any {
 			second = max(second, told+int64(x.Seconds))
 		}
-		for second <= last && idle(r, by, second) {
+		for second <= d.last && idle(d.r, d.by, second) {
 			second++
 		}
-		if second > last {
+		if second > d.last {
 			break
 		}
 		a.got, a.with = a.got[1:], second
 		if x.Wrong == "" {
 			told, any = second, true
+			fill(&x)
 		}
 		x.Second = second
 		out = append(out, x)

@@ -73,8 +73,9 @@ func report(err error) int {
 // character is what a bundle holds: how its instances behave.
 type character struct {
 	Version string        `json:"version"`
-	Fail    float64       `json:"fail"`  // share of requests answered 500
-	Start   time.Duration `json:"start"` // until it listens
+	Fail    float64       `json:"fail"`   // share of requests answered 500
+	Start   time.Duration `json:"start"`  // until it listens
+	Hollow  bool          `json:"hollow"` // it answers well, and leaves out what it was asked for
 }
 
 // ownFailure marks an answer that failed because its release is bad.
@@ -105,7 +106,13 @@ func beApp(ctx context.Context) error {
 			w.Header().Set(ownFailure, "yes")
 			w.WriteHeader(http.StatusInternalServerError)
 		}
-		_, _ = io.WriteString(w, c.Version)
+		if callee := os.Getenv("CATALOG_URL"); callee != "" && !asks(r, callee) {
+			w.Header().Set(ownFailure, "yes")
+			w.WriteHeader(http.StatusBadGateway)
+		}
+		if !c.Hollow {
+			_, _ = io.WriteString(w, c.Version)
+		}
 	})
 	srv := &http.Server{Addr: "127.0.0.1:" + os.Getenv("PORT"), Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	gone := make(chan error, 1)
@@ -116,6 +123,23 @@ func beApp(ctx context.Context) error {
 	case <-ctx.Done():
 		return srv.Shutdown(context.WithoutCancel(ctx))
 	}
+}
+
+// asks says whether a service that this one needs gave it something to work
+// with. It hands on who asks, as tracing libraries do.
+func asks(r *http.Request, callee string) bool {
+	ask, err := http.NewRequestWithContext(r.Context(), http.MethodGet, callee+"/prices", http.NoBody)
+	if err != nil {
+		return false
+	}
+	ask.Header["Baggage"] = r.Header["Baggage"]
+	res, err := http.DefaultClient.Do(ask)
+	if err != nil {
+		return false
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	return err == nil && res.StatusCode == http.StatusOK && len(body) > 0
 }
 
 func beProxy(ctx context.Context, dir string) error {

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-cd/slipway/internal/analysis"
 	"github.com/slipway-cd/slipway/internal/artifact"
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/metric"
 	"github.com/slipway-cd/slipway/internal/store"
 	"github.com/slipway-cd/slipway/internal/traffic"
 	"github.com/slipway-cd/slipway/internal/workload"
@@ -59,6 +60,8 @@ type world struct {
 	upset    time.Time     // when an instance was last made to exit
 	grace    time.Duration // that a stop takes
 	check    func(was, is traffic.Table)
+
+	sources map[delivery.MetricSource]metric.Driver // of the next house
 
 	dead  bool // the control plane: nothing of it has an effect any more
 	left  int  // boundaries until it dies; 0: it does not
@@ -482,7 +485,7 @@ func begin(t *testing.T, w *world, dir string) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{w: w, dir: dir, Loop: New(Deps{Store: st, Workload: simWorkload{w}, Traffic: traffic.New(simTraffic{w}), Artifacts: bundles, PreviewKey: []byte(houseKey), Log: slog.New(slog.NewTextHandler(simLog{w}, &slog.HandlerOptions{Level: slog.LevelError}))})}
+	h := &house{w: w, dir: dir, Loop: New(Deps{Store: st, Workload: simWorkload{w}, Traffic: traffic.New(simTraffic{w}), Artifacts: bundles, Metrics: w.sources, PreviewKey: []byte(houseKey), Log: slog.New(slog.NewTextHandler(simLog{w}, &slog.HandlerOptions{Level: slog.LevelError}))})}
 	ctx, cancel := context.WithCancel(t.Context())
 	w.mu.Lock()
 	w.dead, w.left, w.kill = false, 0, cancel

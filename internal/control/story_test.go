@@ -136,6 +136,7 @@ func (s *tale) strategy() delivery.Strategy {
 		MaxSurge: s.dice.IntN(3), MaxUnavailable: s.dice.IntN(2),
 	}
 	if st.Kind == delivery.Canary {
+		st.Twin = s.chance(0.3)
 		for _, w := range []int{10, 50, 100} {
 			st.Steps = append(st.Steps, delivery.StepSpec{
 				Weight: delivery.Percent(w), Hold: s.between(0, 4*time.Second), Proven: true, Max: 40 * time.Second, Approve: s.chance(0.1),
