@@ -41,6 +41,7 @@ type App struct {
 	handler  http.Handler
 	tells    *telemetry.Telemetry
 	intake   *intake
+	numbers  numbers
 	log      *slog.Logger
 	self     string
 	undo     []func() error
@@ -74,6 +75,10 @@ func New(ctx context.Context, o cli.ServerOptions) (_ *App, err error) {
 		return nil, fmt.Errorf("app: %w", err)
 	}
 	a.onClose(a.Store.Close)
+	a.numbers = numbers{of: embedded.New(), kept: a.Store, log: a.log}
+	if err := a.numbers.restore(ctx); err != nil {
+		return nil, err
+	}
 	bundles, err := artifact.Open(a.files.bundles())
 	if err != nil {
 		return nil, fmt.Errorf("app: %w", err)
@@ -90,12 +95,11 @@ func New(ctx context.Context, o cli.ServerOptions) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	numbers := embedded.New()
-	if a.intake, err = openIntake(ctx, a.Store, otlpKey, numbers, a.log); err != nil {
+	if a.intake, err = openIntake(ctx, a.Store, otlpKey, a.numbers.of, a.log); err != nil {
 		return nil, err
 	}
 	a.Loop = control.New(control.Deps{
-		Store: a.Store, Workload: a.drivers.workload, Traffic: traffic.New(a.drivers.traffic), Numbers: numbers,
+		Store: a.Store, Workload: a.drivers.workload, Traffic: traffic.New(a.drivers.traffic), Numbers: a.numbers.of, Metrics: metrics(a.numbers.of),
 		Artifacts: bundles, Test: runTest, PreviewKey: []byte(preview), Telemetry: a.intake.deps(), Log: a.log,
 	})
 	a.tells = telemetry.New(telemetry.Deps{Loop: a.Loop, Store: a.Store, Log: a.log, Version: Version, Mark: a.files.traces()})
@@ -146,7 +150,7 @@ func reached(told string, opened net.Addr) string {
 // Run lives until ctx ends.
 func (a *App) Run(ctx context.Context) error {
 	a.log.InfoContext(ctx, "control plane runs", slog.String("addr", a.listener.Addr().String()), slog.Int("pid", os.Getpid()))
-	return together(ctx, a.Loop.Run, a.tells.Run, a.collect, a.guardProxy,
+	return together(ctx, a.Loop.Run, a.numbers.Run, a.tells.Run, a.collect, a.guardProxy,
 		func(ctx context.Context) error { return a.intake.run(ctx, a.Loop) },
 		func(ctx context.Context) error { return server.Serve(ctx, a.listener, a.handler, a.log) })
 }

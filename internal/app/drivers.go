@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/metric"
+	"github.com/slipway-cd/slipway/internal/metric/embedded"
 	trafficproxy "github.com/slipway-cd/slipway/internal/traffic/proxy"
 	"github.com/slipway-cd/slipway/internal/workload/process"
 )
@@ -25,4 +28,13 @@ func openDrivers(ctx context.Context, files layout, self string, log *slog.Logge
 		return drivers{}, fmt.Errorf("app: %w", err)
 	}
 	return drivers{workload: w, traffic: trafficproxy.New(socket)}, nil
+}
+
+// metrics says who has the numbers of which source.
+func metrics(numbers *embedded.Store) map[delivery.MetricSource]metric.Driver {
+	return map[delivery.MetricSource]metric.Driver{
+		delivery.FromTraffic:  numbers,
+		delivery.FromService:  numbers,
+		delivery.FromWorkload: numbers,
+	}
 }

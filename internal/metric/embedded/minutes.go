@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/metric"
@@ -177,8 +178,11 @@ type Value struct {
 // maxValues bounds the series of a release that a minute keeps for long.
 const maxValues = 200
 
+// Settled is how long after its end a minute is whole.
+const Settled = 2*foldAfter*time.Second + 10*time.Second
+
 // Minutes returns the minutes that are over, from the one at first to the one at
-// last: of the data plane a minute later than of the rest.
+// last. One that ended less than Settled ago may lack a part yet.
 func (s *Store) Minutes(first, last int64) []Minute {
 	by := map[place]map[int64]*Minute{}
 	of := func(at place, minute int64) *Numbers {
@@ -191,7 +195,7 @@ func (s *Store) Minutes(first, last int64) []Minute {
 		return &by[at][minute].Numbers
 	}
 	s.frames.minutes(first/60, last/60, of)
-	s.samples.minutes(first/60, last/60, of)
+	s.samples.minutes(first/60, last/60, s.now().Unix()/60-1, of)
 	var out []Minute
 	for _, minutes := range by {
 		for _, m := range minutes {
@@ -225,7 +229,8 @@ func (c *frames) minutes(first, last int64, of func(place, int64) *Numbers) {
 	}
 }
 
-func (c *samples) minutes(first, last int64, of func(place, int64) *Numbers) {
+// minutes gives what is kept by minute, of minutes before the one at open.
+func (c *samples) minutes(first, last, open int64, of func(place, int64) *Numbers) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for at, g := range c.groups {
@@ -233,6 +238,7 @@ func (c *samples) minutes(first, last int64, of func(place, int64) *Numbers) {
 			f := g.families[k]
 			for _, key := range slices.Sorted(maps.Keys(f.rollups)) {
 				r := f.rollups[key]
+				r.advance(open)
 				r.minutes.each(first, last, func(e entry) {
 					n := of(at, e.at)
 					if len(n.Values) >= maxValues {
