@@ -194,11 +194,22 @@ func (g growing) at(t float64) float64 {
 	logs := make([]float64, len(g))
 	for i, all := range g {
 		for k, v := range all {
-			all[k] = v*t - math.Ln2
+			all[k] = grown(v, t) - math.Ln2
 		}
 		logs[i] = logAdd(logMean(all[:]), -math.Ln2)
 	}
 	return logMean(logs)
+}
+
+// grown returns the log evidence after t seconds that each say v, when the first
+// of a run may say no more than scatter lets it.
+func grown(v, t float64) float64 {
+	sum := 0.0
+	for i := 0; i < runMost && t > 0; i++ {
+		sum += min(v, runBegins+runGrows*float64(i)) * min(t, 1)
+		t--
+	}
+	return sum + min(v, runBegins+runGrows*runMost)*max(t, 0)
 }
 
 func (o *outlooker) errorGrowth(r regression, nb, nc float64) (all [len(multiples)]float64) {

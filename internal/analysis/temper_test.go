@@ -51,7 +51,7 @@ func TestTempering(t *testing.T) {
 			if tempered > atMost(reps, .01) || found < reps-2 {
 				t.Errorf("%s, %v errors at a time: %d of %d called worse, and %d of the bad found", kind, mean, tempered, reps, found)
 			}
-			if mean == 3 && raw < reps/2 {
+			if mean == 3 && kind == delivery.KindCount && raw < reps/2 { // a share is tempered by its swings in any case
 				t.Errorf("%s: only %d of %d are called worse as they are: the test shows nothing", kind, raw, reps)
 			}
 		}
