@@ -198,7 +198,7 @@ func fit(t delivery.Trace) (delivery.Trace, error) {
 		if err != nil || len(doc) <= store.MaxTraceBytes {
 			return t, err
 		}
-		n := len(t.Spans) * 9 / 10
+		n := min(len(t.Spans)-1, len(t.Spans)*(store.MaxTraceBytes-(2<<10))/len(doc)) // as many as fit when they are alike
 		t.Missing += len(t.Spans) - n
 		t.Spans = t.Spans[:n]
 	}
