@@ -26,8 +26,13 @@ func TestTargets(t *testing.T) {
 	l.live = live{
 		world: promotion.World{
 			Project: delivery.Project{Services: []delivery.Service{
-				{Name: "plain"}, {Name: "named", Metrics: delivery.Scrape{Path: "/prom"}}, {Name: "apart", Metrics: delivery.Scrape{Path: "/metrics", Port: 9100}},
-				{Name: "off", Metrics: delivery.Scrape{Off: true}}, {Name: "grpc"}, {Name: "both", Metrics: delivery.Scrape{Path: "/m"}}, {Name: "starts"},
+				{Name: "plain"},
+				{Name: "named", Metrics: delivery.Scrape{Path: "/prom"}},
+				{Name: "apart", Metrics: delivery.Scrape{Path: "/metrics", Port: 9100}},
+				{Name: "off", Metrics: delivery.Scrape{Off: true}},
+				{Name: "grpc"},
+				{Name: "both", Metrics: delivery.Scrape{Path: "/m"}},
+				{Name: "starts"},
 			}},
 			Open: []delivery.Rollout{{Service: "named", Env: "prod", State: delivery.Judging}, {Service: "plain", Env: "prod", State: delivery.Queued}},
 		},
