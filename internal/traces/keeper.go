@@ -195,7 +195,7 @@ func why(s traffic.Sample) string {
 func fit(t delivery.Trace) (delivery.Trace, error) {
 	for {
 		doc, err := json.Marshal(t)
-		if err != nil || len(doc) <= store.MaxTraceBytes {
+		if err != nil || len(doc) <= store.MaxTraceBytes || len(t.Spans) == 0 {
 			return t, err
 		}
 		n := min(len(t.Spans)-1, len(t.Spans)*(store.MaxTraceBytes-(2<<10))/len(doc)) // as many as fit when they are alike
