@@ -127,7 +127,7 @@ func (a *App) listen(o cli.ServerOptions, bundles *artifact.Store) error {
 		return err
 	}
 	a.handler = server.New(server.Deps{
-		Loop: a.Loop, Store: a.Store, Artifacts: bundles, Workload: a.drivers.workload, Log: a.log, Token: token, Version: Version, Metrics: a.tells, Traces: a.intake.traces, Addr: reached(addr, a.listener.Addr()),
+		Loop: a.Loop, Store: a.Store, Artifacts: bundles, Workload: a.drivers.workload, Log: a.log, Token: token, Version: Version, Metrics: a.tells, Plane: a.plane(), Traces: a.intake.traces, Addr: reached(addr, a.listener.Addr()),
 	})
 	scheme := "http"
 	if o.TLSCert != "" {

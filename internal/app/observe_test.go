@@ -1,13 +1,9 @@
 package app_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -19,7 +15,6 @@ import (
 
 	"github.com/goccy/go-yaml"
 
-	"github.com/slipway-cd/slipway/internal/app"
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/metric/prometheus/prometheustest"
@@ -100,42 +95,11 @@ func TestDashboardIsWhole(t *testing.T) {
 	}
 }
 
-// planeMetrics publishes a data plane's metrics, which its socket always has, on
-// a port.
-func planeMetrics(t *testing.T, socket string) string {
-	t.Helper()
-	c := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", socket)
-	}}}
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, "http://proxy/metrics", nil)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		res, err := c.Do(req)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadGateway)
-			return
-		}
-		defer res.Body.Close()
-		w.Header().Set("Content-Type", res.Header.Get("Content-Type"))
-		_, _ = io.Copy(w, res.Body)
-	}))
-	t.Cleanup(s.Close)
-	return strings.TrimPrefix(s.URL, "http://")
-}
-
 // The real Prometheus scrapes a house that has taken a release back, holds it and
 // judges another: every query of the dashboard finds something, and the alerts
 // are loaded. Without the token there are no metrics.
 func TestDashboardShowsAHouse(t *testing.T) {
 	h := build(t, "{strategy: canary, steps: [{weight: 50, hold: 2s}, {weight: 100, hold: 100ms}], soak: 200ms, window: 1m, deadline: 20s}", "prod")
-	socket, err := app.Socket(h.state)
-	if err != nil {
-		t.Fatal(err)
-	}
 	rules, err := filepath.Abs("../../deploy/prometheus/alerts.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -146,14 +110,20 @@ scrape_configs:
   authorization: {credentials_file: %q}
   static_configs: [{targets: [%q]}]
 - job_name: slipway-proxy
+  metrics_path: /metrics/proxy
+  authorization: {credentials_file: %q}
   static_configs: [{targets: [%q]}]
-`, rules, filepath.Join(h.state, "token"), h.addr, planeMetrics(t, socket)))
+`, rules, filepath.Join(h.state, "token"), h.addr, filepath.Join(h.state, "token"), h.addr))
 
-	res, err := http.Get("http://" + h.addr + "/metrics")
-	if err != nil || res.StatusCode != http.StatusUnauthorized {
-		t.Errorf("without the token GET /metrics = %v, %v; want 401", res, err)
+	for _, path := range []string{"/metrics", "/metrics/proxy"} {
+		res, err := http.Get("http://" + h.addr + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Body.Close(); res.StatusCode != http.StatusUnauthorized {
+			t.Errorf("without the token GET %s = %s, want 401", path, res.Status)
+		}
 	}
-	res.Body.Close()
 	if r := h.ended(h.id(h.deploy("api", manners{Version: "v1"}, nil), "prod")); r.State != delivery.Done {
 		t.Fatal(r.Reason)
 	}

@@ -31,6 +31,7 @@ type Deps struct {
 	Token     string       // who shows it may do everything; an empty one opens nothing
 	Version   string       // of Slipway, shown by /healthz
 	Metrics   http.Handler // answers GET /metrics; nil has none
+	Plane     http.Handler // answers GET /metrics/proxy, for the data plane; nil has none
 	Addr      string       // host:port people reach the API at; its host is accepted in Host headers beside loopback
 }
 
@@ -54,6 +55,9 @@ func New(d Deps) *Server {
 	s.routes()
 	if d.Metrics != nil { // beside the API: its place and its form are Prometheus'
 		s.mux.Handle("GET /metrics", d.Metrics)
+	}
+	if d.Plane != nil {
+		s.mux.Handle("GET /metrics/proxy", d.Plane)
 	}
 	return s
 }

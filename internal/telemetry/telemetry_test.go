@@ -291,6 +291,31 @@ func wantTrace(t *testing.T, all []otlptest.Span, change delivery.Change) {
 	}
 }
 
+// A test of a step is a span of its own, from the line that waits for it to the
+// next.
+func TestTraceOfTest(t *testing.T) {
+	at := func(i int, state delivery.State, data string) delivery.Event {
+		return delivery.Event{Seq: int64(i), Kind: delivery.EventMoved, At: time.Unix(int64(i), 0), State: state, Data: []byte(data)}
+	}
+	s := story{
+		rollout: delivery.Rollout{ID: "1/prod", State: delivery.Reverted, Cause: delivery.Cause{Kind: delivery.CauseTest, Text: "exit status 1"}, Ended: time.Unix(9, 0)},
+		lines: []delivery.Event{
+			at(1, delivery.Starting, `{}`), at(2, delivery.Waiting, `{"waiting_on":{"on":"test"}}`), at(3, delivery.Waiting, `{"waiting_on":{"on":"test"}}`),
+			at(5, delivery.Reverting, `{"waiting_on":{"on":"data plane"}}`), at(9, delivery.Reverted, "torn"),
+		},
+	}
+	var names []string
+	for _, x := range s.spans() {
+		names = append(names, x.Name)
+		if x.Name == "test" && (!x.Failed || x.Why != "exit status 1" || x.Start.Unix() != 2 || x.End.Unix() != 5) {
+			t.Errorf("the test is told as %+v", x)
+		}
+	}
+	if got := strings.Join(names, ", "); got != "rollout  to , start, test, step 1, revert" {
+		t.Errorf("spans are %s", got)
+	}
+}
+
 // A collector that refuses for good loses a trace and stops nothing; without one
 // nothing is sent.
 func TestNoCollector(t *testing.T) {

@@ -110,7 +110,6 @@ func (s *story) root(id [8]byte) *otlp.Span {
 			"cicd.pipeline.name", s.project,
 			"cicd.pipeline.run.id", strconv.FormatInt(int64(c.ID), 10),
 			"cicd.pipeline.action.name", "RUN",
-			"cicd.pipeline.run.state", "executing",
 			"cicd.pipeline.result", result(s.rollout.State),
 			"vcs.ref.head.revision", c.Commit,
 			"slipway.change.kind", string(c.Kind),
@@ -128,6 +127,7 @@ func (s *story) root(id [8]byte) *otlp.Span {
 // move is what a line of the ledger says when a rollout moved.
 type move struct {
 	Weight  delivery.Weight   `json:"weight"`
+	Waiting *delivery.Blocker `json:"waiting_on"`
 	Verdict *delivery.Verdict `json:"verdict"`
 }
 
@@ -158,13 +158,21 @@ func (s *story) visits(parent [8]byte) []*otlp.Span {
 			), otlp.Attr{Key: "slipway.weight.basis_points", Number: int64(at.weight)}),
 		})
 	}
-	for _, e := range s.lines {
+	var testing *delivery.Event // the line since which the test of a step runs
+	for i, e := range s.lines {
 		if e.Kind != delivery.EventMoved {
 			continue
 		}
 		var m move
 		if err := json.Unmarshal(e.Data, &m); err != nil && len(e.Data) > 0 {
 			m = move{} // a line of another version of Slipway: its time and state are enough
+		}
+		switch tests := m.Waiting != nil && m.Waiting.On == "test"; {
+		case tests && testing == nil:
+			testing = &s.lines[i]
+		case !tests && testing != nil:
+			out = append(out, s.test(parent, *testing, e))
+			testing = nil
 		}
 		if stage := stageOf(e); stage != at.stage {
 			leave(e.At)
@@ -176,6 +184,21 @@ func (s *story) visits(parent [8]byte) []*otlp.Span {
 	}
 	leave(s.rollout.Ended)
 	return out
+}
+
+// test is the test of a step, which runs between two lines.
+func (s *story) test(parent [8]byte, begin, end delivery.Event) *otlp.Span {
+	bad := end.State == delivery.Reverting && s.rollout.Cause.Kind == delivery.CauseTest
+	return &otlp.Span{
+		Trace: s.trace(), ID: s.id("test", string(s.rollout.ID), strconv.FormatInt(begin.Seq, 10)), Parent: parent, Kind: otlp.Internal,
+		Name: "test", Start: begin.At, End: latest(begin.At, end.At), Failed: bad, Why: pick(bad, s.rollout.Cause.Text, ""),
+		Attrs: attrs(
+			"cicd.pipeline.task.name", "test",
+			"cicd.pipeline.task.run.id", fmt.Sprintf("%s/%d/test", s.rollout.ID, begin.Seq),
+			"cicd.pipeline.task.type", "test",
+			"cicd.pipeline.task.run.result", pick(bad, "failure", pick(end.State == delivery.Reverting, "cancellation", "success")),
+		),
+	}
 }
 
 // verdict is a moment.
