@@ -25,7 +25,7 @@ type end struct {
 // octave apart.
 const (
 	far    = 31
-	inPlay = 9
+	inPlay = 5
 )
 
 // offset returns the candidate at a place of the grid, in units of the scale.
