@@ -151,7 +151,7 @@ func reached(told string, opened net.Addr) string {
 func (a *App) Run(ctx context.Context) error {
 	a.log.InfoContext(ctx, "control plane runs", slog.String("addr", a.listener.Addr().String()), slog.Int("pid", os.Getpid()))
 	return together(ctx, a.Loop.Run, a.numbers.Run, a.tells.Run, a.collect, a.guardProxy,
-		func(ctx context.Context) error { return a.intake.run(ctx, a.Loop) },
+		func(ctx context.Context) error { return a.intake.run(ctx, a.Loop, a.drivers.workload) },
 		func(ctx context.Context) error { return server.Serve(ctx, a.listener, a.handler, a.log) })
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/metric"
+	"github.com/slipway-cd/slipway/internal/metric/loglines"
 	"github.com/slipway-cd/slipway/internal/metric/scrape"
 	"github.com/slipway-cd/slipway/internal/otlp"
 	"github.com/slipway-cd/slipway/internal/server"
@@ -53,9 +54,11 @@ func (t *intake) deps() control.Telemetry {
 }
 
 // run takes in until ctx ends.
-func (t *intake) run(ctx context.Context, l *control.Loop) error {
+func (t *intake) run(ctx context.Context, l *control.Loop, from workload.Driver) error {
 	scraper := scrape.New(scrape.Options{Targets: l.Targets, Sink: t.numbers, Log: t.log})
+	lines := loglines.Counter{From: from, To: t.numbers, Log: t.log}
 	return together(ctx, t.receive, t.traces.Run, scraper.Run,
+		func(ctx context.Context) error { lines.Run(ctx); return nil },
 		func(ctx context.Context) error { return l.Meter(ctx, t.numbers) })
 }
 

@@ -14,6 +14,13 @@ const (
 	MetricErrorLines = "error-lines" // lines of the levels error and above that they write
 )
 
+// What is counted of the lines that instances write.
+const (
+	LinesAll   = "lines" // all of them
+	LinesWarn  = "warn"  // those of the level warn
+	LinesError = "error" // those of the level error and above
+)
+
 // The beginnings of the names of what is seen at a caller.
 const (
 	errorsAt  = "errors at "
@@ -42,7 +49,7 @@ func BuiltinMetrics(callers []string) []Metric {
 	out := []Metric{
 		{Name: MetricRestarts, Kind: KindCount, From: FromWorkload, Value: "restarts", Per: PerSeconds, Unit: "1/s", Role: Guard, Builtin: true},
 		{Name: MetricMemory, Kind: KindLevel, From: FromWorkload, Value: "memory", Unit: "bytes", Role: Guard, Builtin: true},
-		{Name: MetricErrorLines, Kind: KindCount, From: FromLogs, Value: "error", Per: PerRequests, Unit: "1/request", Role: Guard, Builtin: true},
+		{Name: MetricErrorLines, Kind: KindCount, From: FromLogs, Value: LinesError, Per: PerRequests, Unit: "1/request", Role: Guard, Builtin: true},
 	}
 	for _, caller := range callers {
 		out = append(out,

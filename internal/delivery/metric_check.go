@@ -81,6 +81,9 @@ func (m Metric) checkSource() *FieldError {
 		if m.Kind != KindCount {
 			return InvalidNext("kind", "lines are counted", "say kind: count")
 		}
+		if !slices.Contains([]string{LinesAll, LinesWarn, LinesError}, m.Value) {
+			return InvalidNext("value", fmt.Sprintf("of lines there is no %q", m.Value), "say error (that and above), warn, or lines for all")
+		}
 	case FromTraffic:
 		if m.Value == "" {
 			return InvalidNext("value", "the metric does not say which numbers of the data plane", "say which; errors and latency are judged already")

@@ -44,7 +44,7 @@ type Took struct {
 // cautious is how trials roll out: no step is left before the release is proven fit.
 func cautious() *delivery.Override {
 	return &delivery.Override{Kind: delivery.Canary, Steps: []delivery.StepSpec{
-		{Weight: delivery.Full / 10, Hold: 2 * time.Second, Proven: true},
+		{Weight: delivery.Full / 4, Hold: 2 * time.Second, Proven: true},
 		{Weight: delivery.Full / 2, Hold: 2 * time.Second, Proven: true},
 		{Weight: delivery.Full, Hold: time.Second},
 	}}
@@ -61,7 +61,7 @@ func (s *stage) trials(ctx context.Context, n int) (int, error) {
 		sum.OK = sum.OK && t.OK == t.N
 		s.tell(t)
 	}
-	s.sayf("\n  the same rollouts, again and again: 10 %% until proven, 50 %% until proven, 100 %%\n")
+	s.sayf("\n  the same rollouts, again and again: 25 %% until proven, 50 %% until proven, 100 %%\n")
 	add(s.goodTrials(ctx, n))
 	bad := []struct{ service, version, wanted string }{
 		{"payment", "v3-bad", "caught at the first step"},

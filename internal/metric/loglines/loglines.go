@@ -15,13 +15,6 @@ import (
 	"github.com/slipway-cd/slipway/internal/workload"
 )
 
-// The series of an instance: counters since this counting began.
-const (
-	Lines  = "lines" // all that it wrote itself
-	Warns  = "warn"  // of them, those of the level warn
-	Errors = "error" // of them, those of the level error and above
-)
-
 // every is how often files are looked at and totals are handed on.
 const every = time.Second
 
@@ -132,7 +125,7 @@ func (c *Counter) hand(ctx context.Context, began, now time.Time) error {
 		}
 		t := c.of(s.Spec.ID)
 		there[s.Spec.ID] = t
-		for name, n := range map[string]uint64{Lines: t.lines, Warns: t.warn, Errors: t.error} {
+		for name, n := range map[string]uint64{delivery.LinesAll: t.lines, delivery.LinesWarn: t.warn, delivery.LinesError: t.error} {
 			out = append(out, metric.Sample{
 				Series: metric.Series{From: delivery.FromLogs, Service: s.Spec.Service, Env: s.Spec.Env, Release: s.Spec.Release, Instance: string(s.Spec.ID), Name: name},
 				Kind:   metric.Counter, At: now, Since: began, Value: float64(n),

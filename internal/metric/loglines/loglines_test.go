@@ -57,8 +57,8 @@ func (s *sink) Add(all []metric.Sample) (int, string) {
 func (s *sink) now(id workload.ID) (lines, warns, errors float64, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, known = s.last[place{string(id), Lines}]
-	return s.last[place{string(id), Lines}].Value, s.last[place{string(id), Warns}].Value, s.last[place{string(id), Errors}].Value, known
+	_, known = s.last[place{string(id), delivery.LinesAll}]
+	return s.last[place{string(id), delivery.LinesAll}].Value, s.last[place{string(id), delivery.LinesWarn}].Value, s.last[place{string(id), delivery.LinesError}].Value, known
 }
 
 // Lines of real instances are counted by how bad they are; those from before are
@@ -105,7 +105,7 @@ func TestCounts(t *testing.T) {
 	// An instance that is gone is told no more.
 	k.Stop(t, quiet.ID)
 	to.mu.Lock()
-	seen := to.last[place{string(quiet.ID), Lines}].At
+	seen := to.last[place{string(quiet.ID), delivery.LinesAll}].At
 	to.mu.Unlock()
 	newest := func() time.Time {
 		to.mu.Lock()
@@ -116,7 +116,7 @@ func TestCounts(t *testing.T) {
 	k.Eventually(t, "three more seconds to be told", func() bool { return newest().After(seen.Add(4 * time.Second)) })
 	to.mu.Lock()
 	defer to.mu.Unlock()
-	if last := to.last[place{string(quiet.ID), Lines}].At; last.After(seen.Add(3 * time.Second)) {
+	if last := to.last[place{string(quiet.ID), delivery.LinesAll}].At; last.After(seen.Add(3 * time.Second)) {
 		t.Errorf("an instance that stopped at %v is still told at %v", seen, last)
 	}
 }
