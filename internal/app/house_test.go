@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -67,6 +68,7 @@ type manners struct {
 	Fail    float64 // share of requests answered 500
 	Die     string  // says this and exits at once
 	Sick    bool    // never answers its health check
+	Lose    float64 // share of orders that it loses, which its metrics tell and no answer does
 }
 
 // serve is the test service: it answers what it is, and calls others when asked.
@@ -99,7 +101,16 @@ func serve(ctx context.Context) error {
 		defer res.Body.Close()
 		io.Copy(w, res.Body)
 	})
+	var kept, lost atomic.Int64
+	mux.HandleFunc("/metrics", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "# TYPE orders_total counter\norders_total{result=\"kept\"} %d\norders_total{result=\"lost\"} %d\n", kept.Load(), lost.Load())
+	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		if rand.Float64() < how.Lose {
+			lost.Add(1)
+		} else {
+			kept.Add(1)
+		}
 		if rand.Float64() < how.Fail {
 			http.Error(w, "lost", http.StatusInternalServerError)
 			return

@@ -107,3 +107,20 @@ func TestTracesOfABadRelease(t *testing.T) {
 		}
 	}
 }
+
+// A release whose answers are all good and whose own metrics tell of orders that
+// are lost is caught by them, though nobody said where they are shown.
+func TestAReleaseIsJudgedByItsOwnMetrics(t *testing.T) {
+	h := build(t, `{strategy: canary, steps: [{weight: 50, hold: 2s}, {weight: 100, hold: 0s}], soak: 0s, window: 1m, deadline: 40s, judge: {metrics: {lost_orders: {kind: share, value: 'orders_total{result="lost"}', per: orders_total, role: required, add: 0.02}}}}`, "prod")
+	if r := h.ended(h.id(h.deploy("api", manners{Version: "v1"}, nil), "prod")); r.State != delivery.Done {
+		t.Fatal(r.Reason)
+	}
+	l := h.load("prod", 8)
+	r := h.ended(h.id(h.deploy("api", manners{Version: "v2", Lose: 0.5}, nil), "prod"))
+	if _, bad, first := l.end(); bad > 0 {
+		t.Errorf("%d requests failed, the first: %s", bad, first)
+	}
+	if r.State != delivery.Reverted || r.Cause.Kind != delivery.CauseVerdict || !strings.Contains(r.Cause.Text, "lost_orders") {
+		t.Errorf("v2 = %s by %s: %s; want it back for lost_orders", r.State, r.Cause.Kind, r.Cause.Text)
+	}
+}
