@@ -49,7 +49,7 @@ func (t *intake) deps() control.Telemetry {
 	base := "http://" + t.addr
 	return control.Telemetry{
 		Vars:  func(id workload.ID) map[string]string { return t.keys.Vars(base, id) },
-		Spans: base + t.keys.Plane(), Failed: t.traces.Failed,
+		Spans: t.keys.Plane(t.addr), Failed: t.traces.Failed,
 	}
 }
 

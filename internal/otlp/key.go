@@ -32,8 +32,11 @@ func NewKeys(secret []byte) Keys { return Keys{secret: secret} }
 // Token is what an instance sends with everything it says.
 func (k Keys) Token(id workload.ID) string { return string(id) + ":" + k.sign(string(id)) }
 
-// Plane is the path, below a receiver's address, at which the data plane is known.
-func (k Keys) Plane() string { return strings.TrimSuffix(pathLead, "/") + "/" + k.sign(planeID) }
+// Plane is the base URL at which the data plane is known to the receiver at addr.
+// Its token stands where a password does, which nobody logs or dumps.
+func (k Keys) Plane(addr string) string {
+	return (&url.URL{Scheme: "http", User: url.UserPassword("slipway-proxy", k.sign(planeID)), Host: addr}).String()
+}
 
 // Vars is the environment by which an SDK finds the receiver at base and shows
 // the instance's token.

@@ -25,7 +25,6 @@ const (
 	maxFields = 500_000          // of the messages in it, each of which may take a hundred bytes
 	maxBusy   = 2                // requests at a time; more are asked to come again
 	readTime  = 10 * time.Second // for a body to arrive
-	pathLead  = "/as/"           // of a path that holds its token: /as/TOKEN/v1/traces
 )
 
 // Options is what a Receiver works with. All of it is needed.
@@ -63,11 +62,7 @@ func (t *taken) refuse(n int, why string) {
 func (v *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	form := formOf(r.Header.Get("Content-Type"))
 	fail := func(status int, why string) { answerError(w, form, status, why) }
-	path, token := r.URL.Path, bearer(r)
-	if rest, ok := strings.CutPrefix(path, pathLead); ok {
-		token, path, _ = strings.Cut(rest, "/")
-		path = "/" + path
-	}
+	path := r.URL.Path
 	if path != "/v1/metrics" && path != "/v1/traces" {
 		fail(http.StatusNotFound, "Slipway takes /v1/metrics and /v1/traces; what an instance logs, it reads from its output")
 		return
@@ -77,7 +72,7 @@ func (v *Receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(http.StatusMethodNotAllowed, "OTLP is sent by POST")
 		return
 	}
-	who, ok := v.o.Keys.Who(token)
+	who, ok := v.o.Keys.Who(tokenOf(r))
 	if !ok {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="slipway"`)
 		fail(http.StatusUnauthorized, "this is not the token of an instance that Slipway runs: it is in OTEL_EXPORTER_OTLP_HEADERS of each")
@@ -163,7 +158,11 @@ func formOf(contentType string) form {
 	return formNone
 }
 
-func bearer(r *http.Request) string {
+// tokenOf returns the token of a request: as SDKs send it, or the password of a URL.
+func tokenOf(r *http.Request) string {
+	if _, password, ok := r.BasicAuth(); ok {
+		return password
+	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		return ""

@@ -381,7 +381,7 @@ func TestSpans(t *testing.T) {
 func TestTheDataPlaneIsKnown(t *testing.T) {
 	h := build(t)
 	e := exporter.New(exporter.From{Service: "slipway-proxy", Version: "v1"}, slog.New(slog.DiscardHandler))
-	e.To(h.URL + h.keys.Plane())
+	e.To(h.keys.Plane(h.Listener.Addr().String()))
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); e.Run(ctx) }()
@@ -394,7 +394,7 @@ func TestTheDataPlaneIsKnown(t *testing.T) {
 	if len(spans) != 1 || e.Sent() != 1 || spans[0].Release != "r9999999999999999" || spans[0].Service != "slipway-proxy" || spans[0].Why != "answered 502" || spans[0].Took != time.Second {
 		t.Errorf("%d sent, spans = %+v", e.Sent(), h.spans)
 	}
-	if status, answer := h.post(t, h.keys.Plane()+"/v1/metrics", "application/json", []byte("{}"), nil); status != http.StatusBadRequest {
+	if status, answer := h.post(t, "/v1/metrics", "application/json", []byte("{}"), func(r *http.Request) { r.SetBasicAuth("slipway-proxy", h.keys.sign(planeID)) }); status != http.StatusBadRequest {
 		t.Errorf("metrics of the data plane: %d %s", status, answer)
 	}
 }
@@ -407,7 +407,7 @@ func TestWhoMayNotSend(t *testing.T) {
 		"another house":  "Bearer " + other.Token(instance),
 		"another's MAC":  "Bearer prod.shop.r1.0:" + strings.Split(h.keys.Token(instance), ":")[1],
 		"no MAC":         "Bearer " + instance,
-		"another scheme": "Basic " + h.keys.Token(instance),
+		"another scheme": "Digest " + h.keys.Token(instance),
 		"no instance":    "Bearer " + h.keys.Token("prod"),
 	} {
 		status, answer := h.post(t, "/v1/metrics", "application/json", []byte("{}"), func(r *http.Request) { r.Header.Set("Authorization", token) })
