@@ -171,7 +171,7 @@ func (l *Loop) pass(ctx context.Context) (time.Time, error) {
 	for _, r := range v.open {
 		wake, moved, err := l.step(ctx, v, r)
 		if err != nil {
-			l.d.Log.ErrorContext(ctx, "rollout could not be moved; will look again", slog.String("rollout", string(r.ID)), slog.Any("error", err))
+			l.d.Log.ErrorContext(ctx, "rollout could not be moved; will look again", slog.Int64("change", int64(r.Change)), slog.String("rollout", string(r.ID)), slog.Any("error", err))
 			continue
 		}
 		wrote = wrote || moved

@@ -48,7 +48,7 @@ func (l *Loop) verdict(ctx context.Context, v *view, r delivery.Rollout) *delive
 	j, err := l.judgement(ctx, r, heard)
 	switch {
 	case err != nil:
-		l.d.Log.ErrorContext(ctx, "the judge cannot go on; will try again", slog.String("rollout", string(r.ID)), slog.Any("error", err))
+		l.d.Log.ErrorContext(ctx, "the judge cannot go on; will try again", slog.Int64("change", int64(r.Change)), slog.String("rollout", string(r.ID)), slog.Any("error", err))
 		return &delivery.Verdict{Outcome: delivery.Broken, Sentence: cannotGoOn + err.Error(), Checks: []delivery.Check{}, At: v.now}
 	case j == nil:
 		return &delivery.Verdict{Outcome: delivery.Inconclusive, Sentence: unheard, Checks: []delivery.Check{}, At: v.now}

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -62,8 +63,33 @@ func (t *Telemetry) Run(ctx context.Context) error {
 	}
 	done := make(chan error, 1)
 	go func() { done <- t.follow(ctx, mark, t.export) }()
-	err = t.follow(ctx, head, t.tally.take)
+	err = t.follow(ctx, head, func(ctx context.Context, e delivery.Event) {
+		t.tally.take(ctx, e)
+		t.log(ctx, e)
+	})
 	return errors.Join(err, <-done)
+}
+
+// log says that a rollout came into another state, so that whoever collects logs
+// finds it beside those of the services, under the ID of the change's trace.
+func (t *Telemetry) log(ctx context.Context, e delivery.Event) {
+	var m struct {
+		From delivery.State `json:"from"`
+	}
+	if e.Kind != delivery.EventMoved || json.Unmarshal(e.Data, &m) != nil || m.From == e.State {
+		return
+	}
+	at := []slog.Attr{
+		slog.Int64("change", int64(e.Change)), slog.String("rollout", string(e.Rollout)), slog.String("service", e.Service), slog.String("env", e.Env),
+		slog.String("from", string(m.From)), slog.String("state", string(e.State)), slog.String("why", e.Text),
+	}
+	p, _, err := t.d.Store.Project(ctx)
+	c, err2 := t.d.Store.Change(ctx, e.Change)
+	if err == nil && err2 == nil && p.DataPlane.OTLP != "" {
+		s := story{project: p.Name, change: c}
+		at = append(at, slog.String("trace_id", fmt.Sprintf("%x", s.trace())))
+	}
+	t.d.Log.LogAttrs(ctx, slog.LevelInfo, "rollout moved", at...)
 }
 
 // head is the number of the newest line.

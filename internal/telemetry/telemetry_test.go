@@ -94,6 +94,7 @@ type ledger struct {
 	t *testing.T
 	*store.Store
 	dir string
+	log *slog.Logger
 }
 
 func newLedger(t *testing.T, collector string) *ledger {
@@ -108,7 +109,7 @@ func newLedger(t *testing.T, collector string) *ledger {
 			t.Error(err)
 		}
 	})
-	l := &ledger{t: t, Store: s, dir: dir}
+	l := &ledger{t: t, Store: s, dir: dir, log: quiet}
 	p := delivery.Project{
 		Name: "harbor", Services: []delivery.Service{{Name: "shop"}}, DataPlane: delivery.DataPlane{OTLP: collector},
 		Environments: []delivery.Environment{{Name: "staging"}, {Name: "prod"}},
@@ -172,6 +173,9 @@ func (l *ledger) rollout(c delivery.Change, env string, verdict *delivery.Verdic
 				return err
 			}
 			data := map[string]any{"weight": 500, "cause": r.Cause}
+			if i > 0 {
+				data["from"] = states[i-1]
+			}
 			if state == delivery.Reverting && verdict != nil {
 				data["verdict"] = verdict
 			}
@@ -188,7 +192,7 @@ func (l *ledger) rollout(c delivery.Change, env string, verdict *delivery.Verdic
 // run follows the ledger until the returned func is called.
 func (l *ledger) run() (t *Telemetry, stop func()) {
 	l.t.Helper()
-	t = New(Deps{Store: l.Store, Log: quiet, Version: "v1", Mark: filepath.Join(l.dir, "traces.mark")})
+	t = New(Deps{Store: l.Store, Log: l.log, Version: "v1", Mark: filepath.Join(l.dir, "traces.mark")})
 	ctx, cancel := context.WithCancel(l.t.Context())
 	back := make(chan error, 1)
 	go func() { back <- t.Run(ctx) }()
@@ -215,6 +219,8 @@ func (l *ledger) run() (t *Telemetry, stop func()) {
 func TestTraceOfChange(t *testing.T) {
 	c := newCollector(t, http.StatusServiceUnavailable)
 	l := newLedger(t, c.URL)
+	var said syncBuffer
+	l.log = slog.New(slog.NewJSONHandler(&said, nil))
 	before := l.change()
 	l.rollout(before, "staging", nil, delivery.Queued, delivery.Cancelled) // before anybody listened
 	_, stop := l.run()
@@ -245,6 +251,53 @@ func TestTraceOfChange(t *testing.T) {
 	})
 	stop()
 	wantTrace(t, all, change)
+	wantLog(t, said.String(), all)
+}
+
+// syncBuffer is a log that is read while others may write.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer // guarded by mu
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// wantLog wants lines of moves under the ID of the trace that was sent.
+func wantLog(t *testing.T, log string, all []otlptest.Span) {
+	t.Helper()
+	traces := map[string]bool{}
+	for _, s := range all {
+		traces[s.Trace] = true
+	}
+	moves := 0
+	for line := range strings.Lines(log) {
+		var m struct {
+			Msg, State, From, Rollout string
+			Trace                     string `json:"trace_id"`
+		}
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+		if m.Msg != "rollout moved" {
+			continue
+		}
+		if moves++; !traces[m.Trace] || m.State == "" || m.State == m.From || m.Rollout == "" {
+			t.Errorf("the log has %s, under no trace that was sent", line)
+		}
+	}
+	if moves < 8 {
+		t.Errorf("the log has %d moves, want at least those of the first rollout:\n%s", moves, log)
+	}
 }
 
 // wantTrace checks the trace of the change that failed in prod.

@@ -19,8 +19,8 @@ import (
 // Bounds of an answer in seconds.
 const (
 	usualStep = 15
-	longest   = 3600 // read at once; whoever asks goes on after Until
-	leastPast = 75   // of samples before the first block: the scrape before it, and five more
+	longest   = 600 // read at once; whoever asks goes on after Until
+	leastPast = 75  // of samples before the first block: the scrape before it, and five more
 )
 
 // ofRates finds the functions whose values are by the second.
