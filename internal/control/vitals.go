@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/metric/embedded"
 	"github.com/slipway-cd/slipway/internal/proxy/metrics"
 	"github.com/slipway-cd/slipway/internal/workload"
 )
@@ -22,6 +23,8 @@ type Vitals struct {
 	Writes    Work                                    // into the store and its ledger
 	DataPlane bool                                    // it answered the last pass
 	Verdicts  map[delivery.RolloutID]delivery.Verdict // of the last pass, on what is under way
+	Numbers   embedded.Size                           // that are kept of services, workloads and logs
+	Refused   []embedded.Refused                      // samples that were not
 }
 
 // Work is something that is done again and again.
@@ -55,7 +58,7 @@ func (l *Loop) Vitals(ctx context.Context) (Vitals, error) {
 	if err != nil {
 		return Vitals{}, err
 	}
-	out := Vitals{Open: w.Open, Holds: w.Holds, Instances: pic.statuses, DataPlane: pic.known}
+	out := Vitals{Open: w.Open, Holds: w.Holds, Instances: pic.statuses, DataPlane: pic.known, Numbers: l.counts.Size(), Refused: l.counts.Refused()}
 	if w.Project.Name != "" {
 		if out.Board, err = l.Board(ctx); err != nil {
 			return Vitals{}, err

@@ -98,6 +98,7 @@ func (t *Telemetry) text(v control.Vitals, now time.Time) []byte {
 	p.services()
 	p.rollouts()
 	p.instances()
+	p.numbers()
 	t.tally.write(&p)
 	p.begin("slipway_control_exported_spans_total", metrics.Counter, "Spans of changes that the collector took.")
 	p.Count(nil, t.spans.Sent())
@@ -122,6 +123,17 @@ func (p *page) work(name, help string, w control.Work) {
 	p.Times(nil, &w.Took)
 	p.begin(name+"_failures_total", metrics.Counter, help+" that failed.")
 	p.Count(nil, w.Failed)
+}
+
+func (p *page) numbers() {
+	size := p.vitals.Numbers
+	p.one("slipway_numbers_series", "Series of services, workloads and logs that are kept.", float64(size.Series))
+	p.one("slipway_numbers_series_limit", "Series that can be kept.", float64(size.Most))
+	p.one("slipway_numbers_bytes", "What is kept of them by second and by minute.", float64(size.Bytes))
+	p.begin("slipway_numbers_refused_total", metrics.Counter, "Samples that were not kept, by the reason.")
+	for _, r := range p.vitals.Refused {
+		p.Count(labels("service", r.Service, "name", r.Name, "reason", r.Why), r.Samples)
+	}
 }
 
 func (p *page) services() {

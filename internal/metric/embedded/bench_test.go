@@ -64,6 +64,41 @@ func BenchmarkAdd(b *testing.B) {
 	}
 }
 
+// BenchmarkRead answers the judge: a share of two releases with 50 series each,
+// over the last ten seconds. BenchmarkQuery draws ten minutes of a service.
+func BenchmarkRead(b *testing.B) {
+	s, a := tenMinutes()
+	a.First = a.Last - 9
+	for b.Loop() {
+		if got, err := s.Read(b.Context(), a); err != nil || len(got.Readings) != 10 {
+			b.Fatal(len(got.Readings), got.Missing, err)
+		}
+	}
+}
+
+func BenchmarkQuery(b *testing.B) {
+	s, a := tenMinutes()
+	q := Query{Service: a.Service, From: delivery.FromService, Select: Selector{Name: "http_requests_total"}, Show: ShowRate, First: time.Unix(a.First, 0), Last: time.Unix(a.Last, 0), Step: 5 * time.Second}
+	for b.Loop() {
+		if lines, err := s.Query(q); err != nil || len(lines) != 100 || len(lines[0].Points) < 115 {
+			b.Fatal(len(lines), err)
+		}
+	}
+}
+
+// tenMinutes is a full store of two releases, and an ask for all of it.
+func tenMinutes() (*Store, metric.Ask) {
+	s, c := at(noon)
+	all, rng := fleetOf(2), rand.New(rand.NewPCG(1, 1))
+	for range keptSamples {
+		c.at = c.at.Add(time.Second)
+		readAgain(all, c.at, rng, 50)
+		s.Add(all)
+	}
+	m := delivery.Metric{Name: "errors", Kind: delivery.KindShare, From: delivery.FromService, Value: `http_requests_total{code=~"22."}`, Per: "http_requests_total"}
+	return s, metric.Ask{Metric: m, Service: "service-0", Env: "prod", Stable: metric.Side{Release: "r0"}, Canary: metric.Side{Release: "r1"}, First: noon + 1, Last: noon + keptSamples}
+}
+
 // sampled is how many of the 1,000 releases a benchmark of memory fills: what a
 // release takes does not depend on how many there are.
 const sampled = 50

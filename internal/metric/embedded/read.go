@@ -197,7 +197,10 @@ func (g *group) collect(q question, side metric.Side, sel Selector, by map[strin
 			by[s.instance] = t
 		}
 		picked := sel.match(s.labels)
-		s.seconds.each(q.First-longGap, q.Last+longGap, func(e entry) {
+		if end := s.seconds.tail; end.last < q.First && end.gap > 0 { // it is silent, and since when is told
+			t.pulses = append(t.pulses, pulse{end.last - end.covered, end.last})
+		}
+		s.seconds.each(q.First, q.Last+longGap, func(e entry) {
 			t.pulses = append(t.pulses, pulse{e.at - e.covered, e.at})
 			if picked && e.at >= q.First && e.at <= q.Last {
 				e.rest = slices.Clone(e.rest)

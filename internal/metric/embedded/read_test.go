@@ -2,10 +2,12 @@ package embedded
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -311,4 +313,40 @@ func TestAddedByCommonBounds(t *testing.T) {
 			t.Fatalf("%d, of them %d within 0.5; want %d and %d", n, below, len(between), want)
 		}
 	})
+}
+
+// Everybody may ask and tell at once.
+func TestManyAtOnce(t *testing.T) {
+	s := New()
+	now := time.Now()
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() {
+			for n := range 50 {
+				at := now.Add(time.Duration(n-50) * time.Second)
+				x := sample("n_total", at.Unix(), float64(n))
+				x.Instance = fmt.Sprint(i)
+				s.Add([]metric.Sample{x})
+				s.Take(traffic.Frame{At: at, Boot: fmt.Sprint(i), Blocks: []traffic.Block{served("r1", at.Unix(), 10)}}, at)
+			}
+		})
+		all.Go(func() {
+			for range 50 {
+				if _, err := s.Read(t.Context(), metric.Ask{Metric: crashes, Service: "api", Env: "prod", First: now.Unix() - 50, Last: now.Unix()}); err != nil {
+					t.Error(err)
+				}
+				if _, err := s.Query(Query{Select: Selector{Name: Latency}, Show: ShowQuantile, Quantile: 0.5, First: now.Add(-time.Minute), Last: now, Step: time.Second}); err != nil {
+					t.Error(err)
+				}
+				s.Minutes(0, now.Unix())
+				s.Size()
+				s.Refused()
+				s.Calls("")
+			}
+		})
+	}
+	all.Wait()
+	if requests, _ := s.Exposure("prod/api", "r1", 0, now.Unix()+1); requests != 4*50*10 {
+		t.Errorf("%d requests, want %d", requests, 4*50*10)
+	}
 }
