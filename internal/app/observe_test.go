@@ -153,7 +153,7 @@ scrape_configs:
 		}
 	}
 	l.end()
-	for _, alert := range ask(t, server.URL, `ALERTS{severity="critical"}`) {
+	for _, alert := range ask(t, server.URL, `ALERTS{alertstate="firing",severity="critical"}`) {
 		t.Errorf("a house that is well has the alert %v", alert)
 	}
 }
