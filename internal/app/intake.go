@@ -69,7 +69,10 @@ func (t *intake) receive(ctx context.Context) error {
 	for first := true; ; first = false {
 		l, err := net.Listen("tcp", t.addr)
 		if err == nil {
-			return server.Serve(ctx, l, receiver, t.log)
+			if err = server.Serve(ctx, l, receiver, t.log); ctx.Err() != nil {
+				return err
+			}
+			first = true
 		}
 		if first {
 			t.log.WarnContext(ctx, "metrics and traces that instances send are not taken; will try again", slog.String("addr", t.addr), slog.Any("error", err))

@@ -101,6 +101,10 @@ func TestTelling(t *testing.T) {
 			t.Errorf("with %s of its own it gets %v", own, got)
 		}
 	}
+	told := workload.Status{Spec: workload.Spec{Vars: got}}
+	if shown := discreet(told).Spec.Vars; shown["OTEL_EXPORTER_OTLP_HEADERS"] != "(a token)" || len(shown) != len(got) || got["OTEL_EXPORTER_OTLP_HEADERS"] != "token of a" {
+		t.Errorf("shown are %v of %v", shown, got)
+	}
 	rel := delivery.Release{ID: "r1", Service: "shop", Version: "v1"}
 	rel.Config = map[string]string{"OTEL_SERVICE_NAME": "mine"}
 	if v := vars(delivery.Project{}, delivery.Service{Name: "shop"}, rel, delivery.Want{Env: "prod"}, nil); v["OTEL_SERVICE_NAME"] != "mine" || v["OTEL_RESOURCE_ATTRIBUTES"] == "" {

@@ -178,7 +178,7 @@ func (l *Loop) Live(ctx context.Context, id delivery.RolloutID) (Live, error) {
 	}
 	for _, s := range pic.statuses {
 		if s.Spec.Service == r.Service && s.Spec.Env == r.Env && s.Spec.Release == r.To {
-			out.Instances = append(out.Instances, s)
+			out.Instances = append(out.Instances, discreet(s))
 		}
 	}
 	from, until := r.Started, time.Now()
