@@ -110,4 +110,43 @@ func BenchmarkJudgeMemory(b *testing.B) {
 	runtime.ReadMemStats(&after)
 	b.ReportMetric((float64(after.HeapAlloc)-float64(before.HeapAlloc))/float64(len(judges)), "B/judge")
 	runtime.KeepAlive(judges)
+	runtime.KeepAlive(u.blocks)
+}
+
+// BenchmarkTestUpdate measures one block of one test.
+func BenchmarkTestUpdate(b *testing.B) {
+	u := newUsual(60)
+	policy := Defaults(u.policy)
+	errors, latency := newErrorTest(policy, u.baseline), newLatencyTest(policy, u.baseline)
+	errors.bounds = nil
+	k := u.blocks[30]
+	latency.load(k)
+	p := pair{450, 3, 50, 1}
+	run := func(name string, update func()) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			start := processor(b)
+			for b.Loop() {
+				update()
+			}
+			b.ReportMetric(float64(processor(b)-start)/float64(b.N), "cpu-ns/op")
+		})
+	}
+	run("errors against", func() { errors.accuse(p, endLimit(policy.Alpha)) })
+	run("errors for", func() { errors.prove(p) })
+	run("threshold against", func() { latency.weigh(&latency.thresholds[5], k) })
+	run("threshold for", func() { latency.prove(&latency.proofs[2], k) })
+	for _, m := range policy.Metrics {
+		if m.Kind == delivery.KindLatency {
+			continue // eight thresholds at once
+		}
+		test := newMetricTest(m, policy)
+		var r Reading
+		for _, x := range k.Readings {
+			if x.Metric == m.Name {
+				r = x
+			}
+		}
+		run(m.Name, func() { test.observe(r) })
+	}
 }

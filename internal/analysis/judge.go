@@ -141,6 +141,7 @@ type Judge struct {
 	again   seen // of units, those that came again
 	places  places
 	gone    gap               // without a request to the canary
+	behind  behind            // seconds that were refused since the last one that was not
 	word    *delivery.Verdict // as of what it was told last; nil is not said yet
 }
 
@@ -215,8 +216,8 @@ func (a Arm) impossible(name string, answered uint64, outside int, ok bool) stri
 func (a Arm) impossibleAgain(name string, answered uint64) string {
 	again := *a.Again
 	again.Again, again.Drawn = nil, 0
-	if why := impossible(name+" among those that came again", again); why != "" {
-		return why
+	if why := impossible(name, again); why != "" {
+		return "of those that came again " + why
 	}
 	if again.Units > a.Units || again.Bad > a.Bad || again.Open > a.Open || a.Bad-again.Bad > a.Units-again.Units {
 		return fmt.Sprintf("%s has %d units that came again, %d of them failed and %d open, of %d, %d and %d",
@@ -250,13 +251,14 @@ func lowestBin(bins map[int]uint32, is func(bin int, n uint32) bool) (at int, fo
 func (j *Judge) Observe(b Block) error {
 	j.word = nil
 	if b.Second <= j.last {
+		j.behind.refuse(b.Second)
 		return fmt.Errorf("analysis: block of second %d is not after %d: a duplicate, too late, or the clock went back", b.Second, j.last)
 	}
 	if why := cmp.Or(j.latency.load(b), b.Pairs.impossible()); why != "" {
 		j.broken = cmp.Or(j.broken, fmt.Sprintf("second %d: %s", b.Second, why))
 		return fmt.Errorf("analysis: block of second %d: %s", b.Second, why)
 	}
-	j.last = b.Second
+	j.last, j.behind = b.Second, behind{}
 	if j.failed {
 		return nil
 	}
@@ -342,10 +344,12 @@ func (j *Judge) families() float64 {
 // LeaveOut records that the block of a second is not judged, and why. Seconds
 // up to the last one are accounted for already and are ignored.
 func (j *Judge) LeaveOut(second int64, why string) {
+	j.word = nil
 	if second <= j.last {
+		j.behind.refuse(second)
 		return
 	}
-	j.last, j.word = second, nil
+	j.last, j.behind = second, behind{}
 	if !j.failed {
 		j.left.add(why)
 	}
@@ -370,6 +374,31 @@ func (j *Judge) NextStep() {
 	j.latency.nextStep()
 	j.metrics.nextStep()
 	j.mirror.nextStep()
+}
+
+// behind counts seconds that were refused, each of them newer than the one before
+// it: a duplicate now and then is nothing, but a clock that went back makes every
+// second one that was judged already, until it has caught up.
+type behind struct {
+	n    int
+	last int64
+}
+
+// lagging is how many such seconds in a row are no accident.
+const lagging = 10
+
+func (b *behind) refuse(second int64) {
+	if b.n == 0 || second > b.last {
+		b.n, b.last = b.n+1, second
+	}
+}
+
+// clock says that the clock went back behind the newest second that was judged; "" if it did not.
+func (b behind) clock(newest int64) string {
+	if b.n < lagging {
+		return ""
+	}
+	return fmt.Sprintf("the clock went back by %s: nothing is judged until it has caught up", time.Duration(newest-b.last)*time.Second)
 }
 
 // leftOut counts the blocks that were not judged, by reason.

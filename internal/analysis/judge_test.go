@@ -114,7 +114,7 @@ func TestCase61ErrorIsNotSuccess(t *testing.T) {
 		{"4 units that came again", Arm{Units: 3, Again: &Arm{Units: 4}}},
 		{"2 of them failed", Arm{Units: 3, Bad: 1, Again: &Arm{Units: 2, Bad: 2}}},
 		{"1 units that came again", Arm{Units: 3, Bad: 3, Again: &Arm{Units: 1}}},
-		{"among those that came again has 2 failed of 1", Arm{Units: 3, Bad: 3, Again: &Arm{Units: 1, Bad: 2}}},
+		{"2 failed of 1", Arm{Units: 3, Bad: 3, Again: &Arm{Units: 1, Bad: 2}}},
 		{"came again in latency bin 9", Arm{Units: 3, Bins: map[int]uint32{8: 2}, Again: &Arm{Units: 2, Bins: map[int]uint32{9: 1}}}},
 	} {
 		for _, canary := range []bool{true, false} {
@@ -244,6 +244,42 @@ func TestCase63OnlyWholeNewSeconds(t *testing.T) {
 	}
 	if v := j.Verdict(); v.LeftOut != 22 || strings.Count(v.Why, ";") != maxReasons-1 {
 		t.Errorf("%d left out because %q, want 22 and %d reasons", v.LeftOut, v.Why, maxReasons)
+	}
+}
+
+// A clock that jumps an hour ahead and back again makes every second one that was
+// judged already: the verdict says so till it has caught up. A few late seconds do not.
+func TestClockGoesBack(t *testing.T) {
+	rec, err := Record(delivery.JudgePolicy{}, same(1000, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	feed := func(second int64) delivery.Verdict {
+		_ = rec.Observe(Block{Second: second, Stable: same(450, 0), Canary: same(50, 0)})
+		return rec.Verdict()
+	}
+	for i := range int64(10) {
+		feed(i)
+	}
+	feed(3610)
+	for i := range int64(60) {
+		v := feed(11 + i)
+		want := fmt.Sprintf("cannot judge: the clock went back by %v: nothing is judged until it has caught up", time.Duration(3599-i)*time.Second)
+		if late := i >= lagging-1; late != (v.Outcome == delivery.Broken) || late && v.Sentence != want {
+			t.Fatalf("after %d seconds that were judged already: %s %q, want %q", i+1, v.Outcome, v.Sentence, want)
+		}
+		feed(11 + i) // twice is once
+	}
+	_, part := rec.Part()
+	tape, err := Decode([][]byte{part})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := Replay(tape).Verdict(); !reflect.DeepEqual(v, rec.Verdict()) {
+		t.Errorf("replayed %s %q, want %s %q", v.Outcome, v.Sentence, rec.Verdict().Outcome, rec.Verdict().Sentence)
+	}
+	if v := feed(3611); v.Outcome == delivery.Broken {
+		t.Errorf("after the clock has caught up %s %q", v.Outcome, v.Sentence)
 	}
 }
 

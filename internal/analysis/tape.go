@@ -101,10 +101,13 @@ func Resume(parts [][]byte) (*Recorder, error) {
 	return r, nil
 }
 
-// Observe judges one block as Judge.Observe does.
+// Observe judges one block as Judge.Observe does. Of one that is refused because
+// of its second no more than that is kept.
 func (r *Recorder) Observe(b Block) error {
-	if !r.judge.deaf(b.Second) {
+	if b.Second > r.judge.last {
 		r.writer.block(b)
+	} else {
+		r.writer.left(b.Second, "refused")
 	}
 	return r.judge.Observe(b)
 }
@@ -115,9 +118,7 @@ func (r *Recorder) LeaveOut(second int64, why string) {
 	if why == "" {
 		why = "for an unknown reason"
 	}
-	if !r.judge.deaf(second) {
-		r.writer.left(second, why)
-	}
+	r.writer.left(second, why)
 	r.judge.LeaveOut(second, why)
 }
 
@@ -126,10 +127,6 @@ func (r *Recorder) NextStep() {
 	r.writer.step()
 	r.judge.NextStep()
 }
-
-// deaf says whether a judge takes no notice of a second, so that it need not be
-// kept. What comes after a fail is kept, for people.
-func (j *Judge) deaf(second int64) bool { return second <= j.last }
 
 // Verdict returns the judge's word as Judge.Verdict does.
 func (r *Recorder) Verdict() delivery.Verdict { return r.judge.Verdict() }

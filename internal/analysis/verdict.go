@@ -57,7 +57,7 @@ func (j *Judge) outcome(v delivery.Verdict) delivery.Outcome {
 	switch {
 	case j.failed:
 		return delivery.Fail
-	case j.broken != "" || v.Invalid != "" || j.metrics.refused() != "":
+	case v.Invalid != "" || j.trouble() != "":
 		return delivery.Broken
 	case v.Seconds == 0:
 		return delivery.NoData
@@ -67,6 +67,11 @@ func (j *Judge) outcome(v delivery.Verdict) delivery.Outcome {
 		return delivery.Inconclusive
 	}
 	return delivery.Pass
+}
+
+// trouble says why the input cannot be judged; "" if it can.
+func (j *Judge) trouble() string {
+	return cmp.Or(j.broken, j.behind.clock(j.last), j.metrics.refused())
 }
 
 // holdsUp says whether a check keeps the release from moving on.
@@ -108,7 +113,7 @@ func (j *Judge) sentence(v delivery.Verdict) string {
 		if v.Invalid != "" && j.broken == "" {
 			return "the releases cannot be compared: " + v.Invalid
 		}
-		return "cannot judge: " + cmp.Or(j.broken, j.metrics.refused())
+		return "cannot judge: " + j.trouble()
 	case delivery.NoData:
 		return "no data: " + cmp.Or(j.left.String(), "nothing was counted yet")
 	case delivery.Pass:
