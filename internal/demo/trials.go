@@ -5,17 +5,26 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/slipway-cd/slipway/internal/analysis"
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
 )
 
-// trialLimit is the longest one rollout of a trial may take.
-const trialLimit = 5 * time.Minute
+const (
+	trialLimit  = 5 * time.Minute // the longest one rollout of a trial may take
+	leastMedian = 5               // rollouts of which a median is held to what was planned
+)
+
+// errHeld says that a rollout was not decided in time.
+var errHeld = errors.New("not decided in time")
 
 // Trials is what rollouts showed that were done again and again.
 type Trials struct {
@@ -30,8 +39,12 @@ type Trial struct {
 	Wanted string   `json:"wanted"`
 	N      int      `json:"n"`
 	OK     int      `json:"ok"`        // of them, that ended as wanted
+	Held   int      `json:"held"`      // of them, good ones that were not proven fit in time: a person decides
+	Plan   float64  `json:"planned_s"` // seconds until it is caught, by "slipway analysis plan" before it began; 0 is not planned
 	Took   []Took   `json:"took"`      // of those, the shortest first
 	Wrong  []string `json:"otherwise"` // how the others ended
+
+	good bool // it is not to come back
 }
 
 // Took is how long one rollout took, and after how many requests to the new release.
@@ -57,19 +70,25 @@ func (s *stage) trials(ctx context.Context, n int) (int, error) {
 	sum := Trials{OK: true}
 	add := func(t Trial) {
 		slices.SortFunc(t.Took, func(a, b Took) int { return int(a.Seconds*1000) - int(b.Seconds*1000) })
+		if k := len(t.Took); k >= leastMedian && t.Plan > 0 && t.Took[k/2].Seconds > 2*t.Plan {
+			t.Wrong = append(t.Wrong, fmt.Sprintf("the median of %.1f s is more than twice what was planned", t.Took[k/2].Seconds))
+		}
 		sum.Rows = append(sum.Rows, t)
-		sum.OK = sum.OK && t.OK == t.N
+		sum.OK = sum.OK && len(t.Wrong) == 0
 		s.tell(t)
 	}
 	s.sayf("\n  the same rollouts, again and again: 25 %% until proven, 50 %% until proven, 100 %%\n")
 	add(s.goodTrials(ctx, n))
-	bad := []struct{ service, version, wanted string }{
-		{"payment", "v3-bad", "caught at the first step"},
-		{"payment", "v4-slow", "caught at the first step"},
-		{"pricing", "v3-empty", "caught at the first step, though only its callers fail"},
+	planned, err := s.planned(ctx, "payment", "v3-bad")
+	if err != nil {
+		return 1, err
 	}
-	for _, b := range bad {
-		add(s.badTrials(ctx, n, b.service, b.version, b.wanted))
+	for _, t := range []Trial{
+		{Name: "payment v3-bad", Wanted: "caught at the first step", Plan: planned},
+		{Name: "payment v4-slow", Wanted: "caught at the first step"},
+		{Name: "pricing v3-empty", Wanted: "caught at the first step, though only its callers fail"},
+	} {
+		add(s.badTrials(ctx, n, t))
 	}
 	sum.Seconds = time.Since(begun).Seconds()
 	if s.o.JSON {
@@ -92,7 +111,7 @@ func (s *stage) trials(ctx context.Context, n int) (int, error) {
 
 func (s *stage) tell(t Trial) {
 	mark := "✔"
-	if t.OK < t.N {
+	if len(t.Wrong) > 0 {
 		mark = "✖"
 	}
 	s.sayf("     %s %-18s %d of %d %s", mark, t.Name, t.OK, t.N, t.Wanted)
@@ -100,6 +119,12 @@ func (s *stage) tell(t Trial) {
 		s.sayf("   median %.1f s, longest %.1f s", t.Took[k/2].Seconds, t.Took[k-1].Seconds)
 	}
 	s.sayf("\n")
+	if t.Held > 0 {
+		s.sayf("       %d not proven within %s, and taken back by us\n", t.Held, human(trialLimit))
+	}
+	if t.Plan > 0 {
+		s.sayf("       %.1f s were planned\n", t.Plan)
+	}
 	for _, w := range t.Wrong {
 		s.sayf("       %s\n", w)
 	}
@@ -109,7 +134,7 @@ func (s *stage) tell(t Trial) {
 // all services at once, n times each.
 func (s *stage) goodTrials(ctx context.Context, n int) Trial {
 	services := []string{"shop", "cart", "catalog", "pricing", "payment"}
-	t := Trial{Name: "same code", Wanted: "promoted", N: n * len(services)}
+	t := Trial{Name: "same code", Wanted: "promoted", N: n * len(services), good: true}
 	var mu sync.Mutex
 	var hands sync.WaitGroup
 	for _, service := range services {
@@ -126,9 +151,39 @@ func (s *stage) goodTrials(ctx context.Context, n int) Trial {
 	return t
 }
 
-// badTrials rolls one version out in prod, n times.
-func (s *stage) badTrials(ctx context.Context, n int, service, version, wanted string) Trial {
-	t := Trial{Name: service + " " + version, Wanted: wanted, N: n}
+// planned asks before a bad version goes out how soon its errors will be seen at
+// the first step: between the two regressions of the plan that are next to it.
+func (s *stage) planned(ctx context.Context, service, version string) (float64, error) {
+	var told control.Forecast
+	if err := s.api.Do(ctx, http.MethodGet, "/services/"+service+"/analysis/plan?env="+s.prod(), nil, &told); err != nil {
+		return 0, err
+	}
+	plan := told.Plan
+	at := slices.Index(plan.Weights, cautious().Steps[0].Weight)
+	how := Versions(service)[slices.IndexFunc(Versions(service), func(b Behaviour) bool { return b.Version == version })]
+	var below, above *analysis.Outlook
+	for i := range plan.Regressions {
+		switch o := &plan.Regressions[i]; {
+		case o.Check != "errors" || at < 0 || o.Caught[at].Never:
+		case o.Canary <= how.Fail:
+			below = o
+		case above == nil:
+			above = o
+		}
+	}
+	if below == nil || above == nil {
+		return 0, fmt.Errorf("demo: there is no plan for %.0f %% errors of %s at the first step", 100*how.Fail, service)
+	}
+	part := math.Log(how.Fail/below.Canary) / math.Log(above.Canary/below.Canary)
+	slow, quick := below.Caught[at].After.Seconds(), above.Caught[at].After.Seconds()
+	return slow * math.Pow(quick/slow, part), nil
+}
+
+// badTrials rolls one version out in prod, n times. It has to be caught, and in
+// the median within twice the time that was planned.
+func (s *stage) badTrials(ctx context.Context, n int, t Trial) Trial {
+	service, version, _ := strings.Cut(t.Name, " ")
+	t.N = n
 	for i := range n { // with a configuration of its own each is another release, and not the one that is held
 		r, err := s.trial(ctx, control.Submission{
 			Service: service, Version: version, Set: map[string]string{"TRIAL": strconv.Itoa(i + 1)},
@@ -142,6 +197,8 @@ func (s *stage) badTrials(ctx context.Context, n int, service, version, wanted s
 // note writes down how one rollout ended.
 func (t *Trial) note(r delivery.Rollout, err error, ok bool) {
 	switch {
+	case errors.Is(err, errHeld) && t.good:
+		t.Held++
 	case err != nil:
 		t.Wrong = append(t.Wrong, err.Error())
 	case !ok:
@@ -181,7 +238,7 @@ func (s *stage) trial(ctx context.Context, sub control.Submission) (delivery.Rol
 		return false, nil
 	})
 	if err != nil && last.ID != "" {
-		return last, errors.Join(fmt.Errorf("%s of %s is %s after %s: %s", last.ID, last.Service, last.State, trialLimit, last.Reason), s.giveUp(ctx, last))
+		return last, errors.Join(fmt.Errorf("%s of %s: %w: %s after %s: %s", last.ID, last.Service, errHeld, last.State, trialLimit, last.Reason), s.giveUp(ctx, last))
 	}
 	return last, err
 }
