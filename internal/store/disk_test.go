@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -58,12 +59,15 @@ func childLimited(ctx context.Context, path string) error {
 	return errors.Join(number(ctx, s, 0, os.Stdout), s.Close())
 }
 
-// number writes numbered lines, each with a want, and acknowledges each on w.
+// number writes numbered lines, each with a want and a minute, and acknowledges each on w.
 func number(ctx context.Context, s *Store, from int, w io.Writer) error {
 	filler := strings.Repeat("x", 500)
 	for n := from + 1; ; n++ {
 		err := s.Write(ctx, func(tx *Tx) error {
 			if err := tx.SetWant(delivery.Want{Service: "cart", Env: "prod", Release: "r1", Count: n}); err != nil {
+				return err
+			}
+			if err := tx.PutMinutes([]Minute{minuteOf("cart", 0, fmt.Sprintf(`{"n":%d}`, n))}); err != nil {
 				return err
 			}
 			_, err := tx.Append(delivery.Event{At: noon, Kind: delivery.EventIntent, Key: fmt.Sprint("line ", n), Text: filler})
@@ -108,6 +112,10 @@ func numbered(t *testing.T, s *Store, acked int) int {
 	wants := must[[]delivery.Want](t)(s.Wants(t.Context()))
 	if n > 0 && (len(wants) != 1 || wants[0].Count != n) {
 		t.Fatalf("want = %+v beside line %d", wants, n)
+	}
+	minutes := must[[]Minute](t)(s.Minutes(t.Context(), MinuteQuery{From: minute, To: minute.Add(time.Minute)}))
+	if n > 0 && (len(minutes) != 1 || string(minutes[0].Doc) != fmt.Sprintf(`{"n":%d}`, n)) {
+		t.Fatalf("minutes = %+v beside line %d", minutes, n)
 	}
 	return n
 }

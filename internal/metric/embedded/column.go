@@ -36,7 +36,8 @@ type entry struct {
 	rest        packing // of a histogram its buckets, of a rollup what else it has
 }
 
-// The lowest bits of an entry's first number say what it is.
+// An entry's first number is twice the difference from the value before; where
+// that is not all, it is odd, and these bits above say what there is.
 const (
 	isFloat  = 1 << iota // eight bytes follow, in the place of a difference
 	isSpaced             // how long after the one before, and how much it covers, follow
@@ -76,11 +77,11 @@ func (c *column) add(e entry, span int64) {
 		}
 		c.run++
 		*p = (*p)[:c.runAt]
-		p.uint(uint64(c.run)<<flagBits | isRun)
+		p.uint(first(uint64(c.run), isRun))
 		return
 	}
 	c.run = 0
-	p.uint(uint64(diff<<1^diff>>63)<<flagBits | flags)
+	p.uint(first(uint64(diff<<1^diff>>63), flags))
 	if flags&isSpaced != 0 {
 		p.uint(uint64(gap))
 		p.uint(uint64(e.covered))
@@ -94,6 +95,22 @@ func (c *column) add(e entry, span int64) {
 	}
 }
 
+// first makes the first number of an entry.
+func first(n, flags uint64) uint64 {
+	if flags == 0 {
+		return n << 1
+	}
+	return (n<<flagBits|flags)<<1 | 1
+}
+
+// parted takes the first number of an entry apart.
+func parted(x uint64) (n, flags uint64) {
+	if x&1 == 0 {
+		return x >> 1, 0
+	}
+	return x >> (flagBits + 1), x >> 1 & (1<<flagBits - 1)
+}
+
 // startOf is the entry before the first of a page.
 func startOf(first int64) tail { return tail{last: first - 1, gap: 1, covered: 1} }
 
@@ -101,50 +118,49 @@ func startOf(first int64) tail { return tail{last: first - 1, gap: 1, covered: 1
 // keeps exactly.
 func whole(x float64) bool { return x == math.Trunc(x) && math.Abs(x) < 1<<50 }
 
-// each calls fn with the entries from first to last. rest is valid until fn returns.
-func (c *column) each(first, last int64, fn func(entry)) {
+// each calls fn with the entries between from and last, both included. rest is valid until fn returns.
+func (c *column) each(from, last int64, fn func(entry)) {
 	for i := range c.pages {
 		if c.pages[i].first > last {
 			return
 		}
-		if i+1 < len(c.pages) && c.pages[i+1].first <= first {
+		if i+1 < len(c.pages) && c.pages[i+1].first <= from {
 			continue // all of it is earlier
 		}
-		c.pages[i].each(first, last, fn)
+		c.pages[i].each(from, last, fn)
 	}
 }
 
-func (g page) each(first, last int64, fn func(entry)) {
+func (g page) each(from, last int64, fn func(entry)) {
 	u, t := unpacking{b: g.data}, startOf(g.first)
 	for len(u.b) > 0 && !u.bad {
-		n := u.uint()
-		if n&isRun != 0 {
-			for range n >> flagBits {
+		n, flags := parted(u.uint())
+		if flags&isRun != 0 {
+			for range n {
 				t.last += t.gap
-				if t.last >= first && t.last <= last {
+				if t.last >= from && t.last <= last {
 					fn(entry{at: t.last, covered: t.covered, value: t.value})
 				}
 			}
 			continue
 		}
-		if n&isSpaced != 0 {
+		if flags&isSpaced != 0 {
 			t.gap, t.covered = int64(u.uint()), int64(u.uint())
 		}
 		t.last += t.gap
-		if n&isFloat != 0 {
+		if flags&isFloat != 0 {
 			t.value = u.float()
 		} else {
-			zig := n >> flagBits
-			t.value += float64(int64(zig>>1) ^ -int64(zig&1))
+			t.value += float64(int64(n>>1) ^ -int64(n&1))
 		}
 		e := entry{at: t.last, covered: t.covered, value: t.value}
-		if n&hasRest != 0 {
+		if flags&hasRest != 0 {
 			e.rest = packing(u.bytes())
 		}
 		if e.at > last {
 			return
 		}
-		if e.at >= first {
+		if e.at >= from {
 			fn(e)
 		}
 	}

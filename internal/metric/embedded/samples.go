@@ -11,8 +11,9 @@ import (
 	"github.com/slipway-cd/slipway/internal/metric"
 )
 
-// Bounds of what is kept. A series takes about two kilobytes at most (see the
-// benchmark of memory), so that all of them take a few hundred megabytes.
+// Bounds of what is kept. A full series takes from two kilobytes to four, when its
+// value changes in every second (BenchmarkMemory), so that all of them together
+// take some hundreds of megabytes at most.
 const (
 	maxSeries     = 100_000 // in all
 	maxOfRelease  = 10_000  // of one release in one environment
