@@ -447,7 +447,7 @@ func TestHostileRequests(t *testing.T) {
 		{"an encoding", "/v1/metrics", "application/json", nil, func(r *http.Request) { r.Header.Set("Content-Encoding", "br") }, 415, "gzip or none"},
 		{"no gzip", "/v1/metrics", "application/json", []byte("{}"), func(r *http.Request) { r.Header.Set("Content-Encoding", "gzip") }, 400, "is not gzip"},
 		{"torn gzip", "/v1/metrics", "application/json", zip([]byte(strings.Repeat("{}", 100)))[:20], func(r *http.Request) { r.Header.Set("Content-Encoding", "gzip") }, 400, "cannot be read"},
-		{"a bomb", "/v1/metrics", "application/json", zip(make([]byte, 64<<20)), func(r *http.Request) { r.Header.Set("Content-Encoding", "gzip") }, 413, "at most 4 MiB"},
+		{"a bomb", "/v1/metrics", "application/json", zip(make([]byte, 2*maxBody)), func(r *http.Request) { r.Header.Set("Content-Encoding", "gzip") }, 413, "at most 4 MiB"},
 		{"too large", "/v1/metrics", "application/json", make([]byte, maxBody+1), nil, 413, "at most 4 MiB"},
 		{"no JSON", "/v1/metrics", "application/json", []byte("<html>"), nil, 400, "the JSON cannot be read"},
 		{"JSON that lies", "/v1/traces", "application/x-protobuf", []byte(`{"resourceSpans":[]}`), nil, 400, "the protobuf cannot be read"},
