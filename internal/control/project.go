@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/slipway-cd/slipway/internal/analysis"
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/store"
 )
@@ -14,6 +15,9 @@ import (
 // SetProject puts a project in force. It answers whether anything changed.
 // A service that disappears from the file is stopped; its history stays.
 func (l *Loop) SetProject(ctx context.Context, p delivery.Project, src []byte, by string) (bool, error) {
+	if err := l.judgeable(p); err != nil {
+		return false, err
+	}
 	changed := false
 	err := l.save(ctx, "project", func(tx *store.Tx) error {
 		was, old, err := tx.Project(ctx)
@@ -75,4 +79,24 @@ type Delta struct {
 type FileDelta struct {
 	Path   string `json:"path"`
 	Change string `json:"change"` // "added", "removed" or "changed"
+}
+
+// judgeable refuses a policy that no judge can judge by, before a rollout finds
+// out. A metric is known by its name, wherever the file says what is wrong with it.
+func (l *Loop) judgeable(p delivery.Project) error {
+	for _, svc := range p.Services {
+		for _, env := range p.Environments {
+			policy := svc.In[env.Name].Strategy.Judge
+			if policy.Off {
+				continue
+			}
+			for _, m := range policy.WithBuiltin(l.builtin(p, svc.Name)) {
+				if why := analysis.MetricProblem(m); why != "" {
+					field := fmt.Sprintf("services.%s.in.%s.rollout.judge.metrics.%s", svc.Name, env.Name, m.Name)
+					return delivery.InvalidNext(field, why, "mend it in slipway.yaml; slipway config explain "+field+" says where each value comes from")
+				}
+			}
+		}
+	}
+	return nil
 }

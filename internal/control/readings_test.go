@@ -312,3 +312,16 @@ func TestTwinIsMeasured(t *testing.T) {
 		h.stop()
 	})
 }
+
+// What no judge can judge by is refused when the file is put in force.
+func TestUnusableMetricIsRefused(t *testing.T) {
+	scene(t, project("prod"), func(t *testing.T, _ *world, h *house) {
+		m := sales(delivery.Guard)
+		m.Add, m.PromoteAdd = 0.1, 0.05
+		p := with(func(s *delivery.Strategy) { s.Judge.Metrics = []delivery.Metric{m} })
+		_, err := h.SetProject(t.Context(), p, []byte("y"), "ann")
+		if f, ok := errors.AsType[*delivery.FieldError](err); !ok || !strings.HasSuffix(f.Field, "in.prod.rollout.judge.metrics.orders") || !strings.Contains(f.Why, "promote_add") || f.Next == "" {
+			t.Errorf("SetProject = %v; want the metric and its field named", err)
+		}
+	})
+}
