@@ -38,7 +38,7 @@ func (c *counts) seconds(route string, stable, canary delivery.ReleaseID, first,
 
 // points is seconds for drawing.
 func (c *counts) points(route string, stable, canary delivery.ReleaseID, first, last int64) []Point {
-	var out []Point
+	out := []Point{}
 	for _, s := range c.seconds(route, stable, canary, first, last) {
 		p := Point{Second: s.Second, Stable: side(s.Stable), Canary: side(s.Canary)}
 		p.Stable.Requests, p.Canary.Requests = s.StableRequests, s.CanaryRequests

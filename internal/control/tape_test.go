@@ -1,6 +1,7 @@
 package control
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -135,5 +136,33 @@ func TestForecast(t *testing.T) {
 		if f, err := h.Forecast(t.Context(), "api", "staging"); err == nil {
 			t.Errorf("Forecast without traffic = %+v", f)
 		}
+	})
+}
+
+// The picture of a rollout that has ended comes from its tape: it is the same
+// when nothing else remembers it.
+func TestPointsOutliveTheCounts(t *testing.T) {
+	scene(t, project("prod"), func(t *testing.T, w *world, h *house) {
+		s := h.deploy("v2")
+		time.Sleep(20 * time.Minute) // what happened is forgotten by the data plane
+		id := s.Rollouts[0].ID
+		h.want(t, id, delivery.Done)
+		before, err := h.Live(t.Context(), id)
+		if err != nil || len(before.Points) < 20 {
+			t.Fatalf("%d points, %v", len(before.Points), err)
+		}
+		for _, p := range before.Points {
+			if p.Stable.Units+p.Canary.Units == 0 || p.Stable.Units > 0 && p.Stable.P95 == 0 {
+				t.Fatalf("point %+v", p)
+			}
+		}
+		h.stop()
+		h = begin(t, w, h.dir)
+		time.Sleep(5 * time.Second)
+		after, err := h.Live(t.Context(), id)
+		if err != nil || !reflect.DeepEqual(before.Points, after.Points) {
+			t.Errorf("the points are others after a restart: %d and %d, %v", len(before.Points), len(after.Points), err)
+		}
+		h.stop()
 	})
 }

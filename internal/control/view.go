@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/metric/embedded"
 	"github.com/slipway-cd/slipway/internal/promotion"
 	"github.com/slipway-cd/slipway/internal/store"
 	"github.com/slipway-cd/slipway/internal/traffic"
@@ -30,7 +31,8 @@ type Point struct {
 	Canary Side  `json:"canary"`
 }
 
-// Side is one arm in one second. P95 is in seconds, 0 without requests.
+// Side is one arm in one second. P95 is in seconds, 0 without requests. Of what is
+// only on tape any more, Requests is as Units.
 type Side struct {
 	Requests uint64  `json:"requests"`
 	Units    uint64  `json:"units"`
@@ -186,7 +188,9 @@ func (l *Loop) Live(ctx context.Context, id delivery.RolloutID) (Live, error) {
 		until = r.Ended.Add(settle)
 	}
 	name := routeName(r.Env, r.Service)
-	out.Points = append(out.Points, l.counts.points(name, r.From, r.To, from.Unix(), until.Unix())...)
+	if out.Points, err = l.points(ctx, r, until); err != nil {
+		return out, err
+	}
 	out.Exposure = l.counts.exposure(name, r.To, from.Unix(), until.Unix())
 	out.Failed = append(out.Failed, l.counts.samples(func(s traffic.Sample) bool {
 		return s.Route == name && s.Release == r.To && !s.At.Before(from)
@@ -218,3 +222,6 @@ func (p live) healthy(service, env string, id delivery.ReleaseID) (n int) {
 	}
 	return n
 }
+
+// Query draws lines of the numbers of releases.
+func (l *Loop) Query(q embedded.Query) ([]embedded.Line, error) { return l.d.Numbers.Query(q) }

@@ -96,3 +96,16 @@ func quoteJSON(s string) string {
 	}
 	return string(b)
 }
+
+// The example in the documentation of the judge is a file that can be put in force.
+func TestDocumentedExample(t *testing.T) {
+	page, err := os.ReadFile("../../docs/analysis.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	example, _, _ := strings.Cut(rest, "```")
+	if want := string(examples(t, "good")["testdata/good/analysis.yaml"]); example != want {
+		t.Errorf("docs/analysis.md shows\n%s\nwhich is not testdata/good/analysis.yaml", example)
+	}
+}
