@@ -36,5 +36,6 @@ func metrics(numbers *embedded.Store) map[delivery.MetricSource]metric.Driver {
 		delivery.FromTraffic:  numbers,
 		delivery.FromService:  numbers,
 		delivery.FromWorkload: numbers,
+		delivery.FromLogs:     numbers,
 	}
 }
