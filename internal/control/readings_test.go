@@ -325,3 +325,33 @@ func TestUnusableMetricIsRefused(t *testing.T) {
 		}
 	})
 }
+
+// While both releases fail alike there is an incident: the rollout stands still,
+// nothing goes back for it, and when it is over the rollout goes on.
+func TestIncidentIsNoVerdict(t *testing.T) {
+	p := with(func(s *delivery.Strategy) {
+		s.Judge.SLO = delivery.SLO{Errors: 0.01, Patience: 5 * time.Second}
+		s.Steps = s.Steps[1:]
+		s.Steps[0].Hold = 30 * time.Second
+	})
+	scene(t, p, func(t *testing.T, w *world, h *house) {
+		s := h.deploy("v2")
+		id := s.Rollouts[0].ID
+		time.Sleep(20 * time.Second)
+		for _, v := range []string{"v1", "v2"} {
+			w.behave(v, behaviour{start: time.Second, fail: 0.4})
+		}
+		time.Sleep(5 * time.Minute)
+		h.want(t, id, delivery.Judging)
+		r := h.rollout(id)
+		if live, err := h.Live(t.Context(), id); err != nil || live.Verdict.Incident == "" || r.Waiting == nil || r.Waiting.On != "incident" || !strings.HasPrefix(r.Waiting.What, "incident: ") {
+			t.Errorf("incident %q, waiting on %+v", live.Verdict.Incident, r.Waiting)
+		}
+		for _, v := range []string{"v1", "v2"} {
+			w.behave(v, behaviour{start: time.Second, fail: 0.002})
+		}
+		time.Sleep(6 * time.Minute)
+		h.want(t, id, delivery.Done)
+		h.replays(t, s.Change.ID)
+	})
+}

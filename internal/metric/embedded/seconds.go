@@ -80,6 +80,7 @@ func (t *tally) add(b *traffic.Block) {
 	s.Mixed = s.Mixed || b.Mixed
 	if b.Release == t.arms.Canary {
 		addArm(&s.Canary, b)
+		addPlaces(&s.Canary, b)
 		s.CanaryRequests += b.Requests
 		s.Mixed = s.Mixed || s.Weight != 0 && s.Weight != share(b)
 		s.Weight = share(b)
@@ -112,6 +113,17 @@ func addArm(a *analysis.Arm, b *traffic.Block) {
 	a.Again.Bad += b.Again.Bad
 	a.Again.Open += b.Again.Open
 	a.Again.Bins = addBins(a.Again.Bins, b.Again.Bins)
+}
+
+// addPlaces adds which instance did what, for the words of a verdict.
+func addPlaces(a *analysis.Arm, b *traffic.Block) {
+	if len(b.Places) > 0 && a.Places == nil {
+		a.Places = make(map[string]analysis.Place, len(b.Places))
+	}
+	for id, p := range b.Places {
+		sum := a.Places[id]
+		a.Places[id] = analysis.Place{Units: sum.Units + p.Requests, Bad: sum.Bad + p.Failed}
+	}
 }
 
 func addBins(to, from map[int]uint32) map[int]uint32 {
