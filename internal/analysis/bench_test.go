@@ -132,7 +132,7 @@ func BenchmarkTestUpdate(b *testing.B) {
 			b.ReportMetric(float64(processor(b)-start)/float64(b.N), "cpu-ns/op")
 		})
 	}
-	run("errors against", func() { errors.accuse(p, endLimit(policy.Alpha)) })
+	run("errors against", func() { errors.accuse(p, 0, endLimit(policy.Alpha)) })
 	run("errors for", func() { errors.prove(p) })
 	run("threshold against", func() { latency.weigh(&latency.thresholds[5], k) })
 	run("threshold for", func() { latency.prove(&latency.proofs[2], k) })

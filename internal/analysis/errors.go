@@ -30,7 +30,7 @@ func newErrorTest(p delivery.JudgePolicy, baseline Arm) errorTest {
 		limits:  [2]line{{p.ErrorRatio, 0}, {1, p.ErrorAdd}},
 		proof:   line{p.PromoteErrorRatio, p.PromoteErrorAdd},
 		stable:  rate{n: 500, x: 0.5}, // one in a thousand, until more is known
-		against: newMixture(len(multiples)),
+		against: alert.over(len(multiples)),
 		promote: newMixture(1),
 		bounds:  errorBounds(),
 		scatter: newScatter(errorChance),
@@ -43,24 +43,32 @@ func newErrorTest(p delivery.JudgePolicy, baseline Arm) errorTest {
 
 // observe judges a block by all of its units.
 func (e *errorTest) observe(p pair, limit float64) {
-	e.accuse(p, limit)
+	e.accuse(p, 0, limit)
 	e.prove(p)
 }
 
-// accuse weighs the units of a block that are evidence against the canary.
-func (e *errorTest) accuse(p pair, limit float64) {
-	if p.nb > 0 && p.nc > 0 {
+// accuse weighs the units of a block that are evidence against the canary. Where
+// each was drawn for it with the chance drawn, and not 0, that is the evidence.
+func (e *errorTest) accuse(p pair, drawn, limit float64) {
+	paired := p.nb > 0 && p.nc > 0
+	if paired || drawn > 0 && p.nb+p.nc > 0 {
 		sb := e.stable.predict()
+		nb, nc := p.nb, p.nc
+		if drawn > 0 {
+			nb, nc = 1-drawn, drawn
+		}
 		from := max(e.limits[0].at(sb), e.limits[1].at(sb))
 		for k, m := range multiples {
 			if sc := timesOdds(from, m); from < most && sc < 1 {
-				e.against.win(k, e.scatter.against(min(e.limits[0].logE(p, sb, sc), e.limits[1].logE(p, sb, sc))))
+				e.against.win(k, e.scatter.against(min(e.limits[0].ratio(nb, nc, sb, sc).log(p), e.limits[1].ratio(nb, nc, sb, sc).log(p))))
 			}
 		}
 		e.against.close()
-		e.narrow(p.times(e.scatter.keep()), sb, limit)
-		e.seen.add(p)
-		e.scatter.learn(p, sb)
+		if paired {
+			e.narrow(p.times(e.scatter.keep()), sb, limit)
+			e.seen.add(p)
+			e.scatter.learn(p, sb)
+		}
 	}
 	e.stable.add(p.nb, p.xb)
 }

@@ -172,14 +172,15 @@ func (r *rate) add(n, x float64) {
 func (r *rate) predict() float64 { return inside(r.x / r.n) }
 
 // mixture is an e-process over several alternatives that start at several
-// times: mean over k of (W_k + reserve). Half of each alternative's stake plays
-// from the first block; the i-th restart moves 1/(i(i+1)) of the other half
-// into W_k, which over all i sums to that half. Moving stakes changes nothing
-// in expectation, so the whole stays a nonnegative supermartingale that starts
-// at 1: it is a prior over the time at which the release turned bad. A
-// regression found at restart i costs log(2i(i+1)) more nats instead of all the
-// wealth lost before (the e-detector idea of arXiv 2203.03532).
+// times: mean over k of (W_k + reserve). A part of each alternative's stake plays
+// from the first block; each restart moves some of the reserve into W_k. Moving
+// stakes changes nothing in expectation, so the whole stays a nonnegative
+// supermartingale that starts at 1: it is a prior over the time at which the
+// release turned bad, and a regression found after a restart costs the log of
+// that restart's part, instead of all the wealth lost before (the e-detector
+// idea of arXiv 2203.03532).
 type mixture struct {
+	onset
 	log      []float64 // log W_k
 	reserve  float64
 	restarts int
@@ -187,11 +188,31 @@ type mixture struct {
 	peak     float64 // largest log evidence so far
 }
 
+// onset says how likely trouble is thought to begin when: with the first block
+// with the chance atOnce, else at restart i with the chance
+//
+//	(late+1) / ((i+late) (i+late+1))
+//
+// which over all i sums to 1. The larger late is, the less the first restarts
+// are expected, and the more those after them.
+type onset struct{ atOnce, late float64 }
+
+// Proofs of fitness lose their wealth to an outage and need it back soon after.
+// A release is mostly bad from its first request on; if it turns bad later, no
+// restart is much likelier than the next.
+var (
+	soon  = onset{atOnce: 0.5}
+	alert = onset{atOnce: 0.8, late: 10}
+)
+
 // restartEvery is the number of judged blocks between restarts.
 const restartEvery = 30
 
-func newMixture(alternatives int) mixture {
-	m := mixture{log: make([]float64, alternatives)}
+func newMixture(alternatives int) mixture { return soon.over(alternatives) }
+
+// over returns an e-process over so many alternatives.
+func (o onset) over(alternatives int) mixture {
+	m := mixture{onset: o, log: make([]float64, alternatives)}
 	m.reset()
 	return m
 }
@@ -199,9 +220,9 @@ func newMixture(alternatives int) mixture {
 // reset starts afresh.
 func (m *mixture) reset() {
 	for k := range m.log {
-		m.log[k] = -math.Ln2
+		m.log[k] = math.Log(m.atOnce)
 	}
-	*m = mixture{log: m.log, reserve: 0.5}
+	*m = mixture{onset: m.onset, log: m.log, reserve: 1 - m.atOnce}
 }
 
 // win multiplies the wealth of alternative k by e^gain; after the last
@@ -220,12 +241,13 @@ func (m *mixture) close() {
 // restart moves the next part of the reserve into every alternative.
 func (m *mixture) restart() {
 	m.restarts++
-	i := float64(m.restarts)
-	part := math.Log(0.5 / (i * (i + 1)))
+	i := float64(m.restarts) + m.late
+	left := (1 - m.atOnce) * (m.late + 1)
+	part := math.Log(left / (i * (i + 1)))
 	for k, w := range m.log {
 		m.log[k] = logAdd(w, part)
 	}
-	m.reserve = 0.5 / (i + 1)
+	m.reserve = left / (i + 1)
 }
 
 // evidence returns the logarithm of the e-process.

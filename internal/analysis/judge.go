@@ -293,7 +293,7 @@ func (j *Judge) weigh(b Block, limit float64) {
 	if again := b.Canary.Again; again != nil {
 		first.nc, first.xc = p.nc-float64(again.Units), p.xc-float64(again.Bad)
 	}
-	j.errors.accuse(first, limit)
+	j.errors.accuse(first, b.drawn(), limit)
 	j.errors.prove(p)
 	j.latency.judge(b, limit)
 	if p.nb == 0 || p.nc == 0 {

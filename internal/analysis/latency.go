@@ -106,7 +106,7 @@ func (l *latencyTest) learn(stable Arm) {
 // begin chooses the first thresholds.
 func (l *latencyTest) begin() {
 	for _, q := range quantiles {
-		l.thresholds = append(l.thresholds, threshold{quantile: q, scatter: newScatter(slowChance), against: newMixture(len(multiples))})
+		l.thresholds = append(l.thresholds, threshold{quantile: q, scatter: newScatter(slowChance), against: alert.over(len(multiples))})
 		l.place(&l.thresholds[len(l.thresholds)-1])
 	}
 	for _, q := range l.proven {
