@@ -36,6 +36,7 @@ type Scenario struct {
 
 	Median float64 `json:"median,omitempty"` // seconds in which a right decision is wanted; 0 wants none
 	Strict float64 `json:"strict,omitempty"` // likewise without margins
+	Says   string  `json:"says,omitempty"`   // what the judge's sentence has to hold in the end
 
 	RPS    Curve    `json:"rps"`
 	Steps  []Step   `json:"steps,omitempty"` // of the weight; without any, each contestant follows its own

@@ -27,6 +27,7 @@ func run() error {
 	share := flag.Float64("reps", 1, "how many repetitions, as a factor of each scenario's own")
 	only := flag.String("only", "", "play only the tables with these names, separated by commas")
 	one := flag.String("scenario", "", "play only scenarios whose name contains this")
+	judges := flag.String("judges", "", "let only these judges play, separated by semicolons")
 	into := flag.String("write", "", "the document whose tables are replaced")
 	say := flag.Bool("say", false, "print how each rollout of Slipway's judge ended, in its own words")
 	flag.Parse()
@@ -50,6 +51,7 @@ func run() error {
 			if len(s.Contestants) > 0 {
 				who = s.Contestants
 			}
+			who = chosen(who, *judges)
 			got, err := sim.Play(s, who, max(1, int(*share*float64(s.Reps))))
 			if err != nil {
 				return err
@@ -70,6 +72,15 @@ func run() error {
 		return nil
 	}
 	return replace(*into, text.String())
+}
+
+// chosen returns those of the judges that are asked for.
+func chosen(judges []string, only string) []string {
+	if only == "" {
+		return judges
+	}
+	asked := strings.Split(only, ";")
+	return slices.DeleteFunc(slices.Clone(judges), func(name string) bool { return !slices.Contains(asked, name) })
 }
 
 // tell prints the last sentence of each kind of ending, and how often it came.
