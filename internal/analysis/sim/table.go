@@ -52,7 +52,7 @@ func Markdown(t Table, scores []Score) string {
 	b.WriteString("\n")
 	for _, s := range scores {
 		if s.Scenario.About != "" && last != "" && s.Contestant == scores[0].Contestant {
-			fmt.Fprintf(&b, "*%s*: %s\n", s.Scenario.Name, s.Scenario.About)
+			fmt.Fprintf(&b, "- *%s*: %s\n", s.Scenario.Name, s.Scenario.About)
 		}
 	}
 	return b.String() + "\n"
