@@ -18,6 +18,9 @@ const maxMetrics = 100
 // by then is a matter for the release.
 const maxCold = time.Hour
 
+// maxPatience bounds how long a broken promise is watched before it is an incident.
+const maxPatience = 10 * time.Minute
+
 // judge checks the bounds of what is tolerated.
 func (d *decoder) judge(at string, j *judgeDoc) {
 	if j == nil {
@@ -59,7 +62,9 @@ func (d *decoder) slo(at string, s *sloDoc) {
 	d.share(at+".errors", s.Errors)
 	d.share(at+".within", s.Within)
 	d.above(at+".latency", s.Latency, "say 500ms, or remove it")
-	d.above(at+".patience", s.Patience, "say 10s")
+	if p := s.Patience; p != nil && (time.Duration(*p) < time.Second || time.Duration(*p) > maxPatience) {
+		d.wrong(at+".patience", fmt.Sprintf("must be from 1s to %s, is %s", spanText(maxPatience), spanText(time.Duration(*p))), "say 10s")
+	}
 	if s.Errors == nil && s.Latency == nil && s.Patience == nil && s.Within == nil && !d.broken(at) {
 		d.wrong(at, "promises nothing", "say errors: 0.01, latency: 500ms, or both")
 	}

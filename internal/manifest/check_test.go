@@ -260,6 +260,7 @@ func rules() []rule {
 		{"judge cold", judging("cold: 2h"), "6:21", "services.cart.rollout.judge.cold", "at most 1h", "say 1h"},
 		{"slo of nothing", judging("slo: {}"), "6:20", "services.cart.rollout.judge.slo", "promises nothing", "errors: 0.01"},
 		{"slo share", judging("slo: {errors: 99}"), "6:29", "services.cart.rollout.judge.slo.errors", "between 0 and 1", "one in a hundred"},
+		{"slo patience", judging("slo: {errors: 0.1, patience: 1h}"), "6:44", "services.cart.rollout.judge.slo.patience", "from 1s to 10m", "say 10s"},
 		{"slo within nothing", judging("slo: {within: 0.9}"), "6:29", "services.cart.rollout.judge.slo.within", "without latency", "latency: 500ms"},
 		{"second document", wholeFile("---\nproject: x"), "5:1", "", "second document", "---"},
 		{"unknown alias", wholeFile("rollout: *r"), "4:10", "", "no anchor &r", "&r"},
