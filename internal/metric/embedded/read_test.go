@@ -47,6 +47,31 @@ func read(t *testing.T, s *Store, a metric.Ask) metric.Answer {
 
 var crashes = delivery.Metric{Kind: delivery.KindCount, Value: "n_total", Per: delivery.PerSeconds}
 
+// The level of a counter is how fast it rises: of seconds of a processor, how many
+// processors an instance takes.
+func TestLevelOfACounter(t *testing.T) {
+	s, c := at(noon)
+	for second := int64(0); second <= 60; second += 5 {
+		for _, x := range []struct {
+			release  delivery.ReleaseID
+			instance string
+			rate     float64
+		}{{"r1", "a", .25}, {"r1", "b", .75}, {"r2", "c", 1.5}} {
+			say(s, c, x.release, x.instance, "cpu", metric.Counter, second, 100+x.rate*float64(second))
+		}
+	}
+	got := read(t, s, ask(delivery.Metric{Kind: delivery.KindLevel, Value: "cpu"}, 1, 60))
+	if len(got.Readings) == 0 {
+		t.Fatalf("no reading: %s", got.Missing)
+	}
+	near := func(a, b float64) bool { return math.Abs(a-b) < 1e-9 }
+	for _, r := range got.Readings {
+		if r.Stable.N != 2 || !near(r.Stable.Sum, 1) || !near(r.Stable.Squares, .625) || r.Canary.N != 1 || !near(r.Canary.Sum, 1.5) {
+			t.Errorf("%+v, want two instances that take a quarter and three quarters, and one that takes one and a half", r)
+		}
+	}
+}
+
 // Instances are read at different times and at different paces: a reading ends
 // when all were read, and everything is counted once.
 func TestReadingsOfInstancesAtDifferentPaces(t *testing.T) {

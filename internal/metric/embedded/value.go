@@ -100,13 +100,18 @@ func (t *told) latencies(out []analysis.Value, spans []span, up int, salt uint64
 	}
 }
 
-// levels takes the last value of each series in a span; an instance is one value,
-// the sum of its series.
+// levels takes the last value of each series in a span, and of a counter how fast
+// it rose in it, a second; an instance is one value, the sum of its series.
 func (t *told) levels(out []analysis.Value, spans []span) {
 	sums := make([]float64, len(spans))
 	has := make([]bool, len(spans))
 	for i, p := range t.value {
 		k := spanOf(spans, p.at)
+		if k >= 0 && p.kind == metric.Counter {
+			sums[k] += p.value / float64(spans[k].to-spans[k].from)
+			has[k] = true
+			continue
+		}
 		if k < 0 || i+1 < len(t.value) && t.value[i+1].series == p.series && spanOf(spans, t.value[i+1].at) == k {
 			continue // a later one of the span follows
 		}
