@@ -18,7 +18,9 @@ import "math"
 //
 // The variance is that of the step from one block to the next, to which neither a
 // constant difference adds nor a drift that both arms share. Moments longer than a
-// block are seen in the sums of several.
+// block are seen in the sums of several. A step of a sum counts once one the other
+// way has taken it back: a release that turned bad has shifted and swings no more
+// than before, and its sum would outweigh all others.
 type scatter struct {
 	chance float64 // units, more or less, that are chance besides; rare events come in ones and twos
 	canary rate    // its units, for what its share is expected to be
@@ -49,6 +51,8 @@ const (
 type steps struct {
 	n, sum   float64
 	top      float64 // the largest of late
+	returns  bool    // only steps that come back count: a shift is no swing
+	up, down float64 // the largest steps that have not come back yet
 	last     float64 // difference in the last block
 	variance float64 // expected of it; 0 before the first
 }
@@ -60,6 +64,9 @@ func (s *steps) add(p pair, sb, sc, units float64) {
 	if s.variance > 0 {
 		step := max(0, math.Abs(d-s.last)-units/min(p.nb, p.nc))
 		beyond := max(0, step*step/(v+s.variance)-chance)
+		if s.returns {
+			beyond = s.taken(beyond, d > s.last)
+		}
 		s.sum += beyond
 		s.top = max(s.top*(1-1.0/stepsMemory), beyond)
 		if s.n++; s.n > stepsMemory {
@@ -68,6 +75,19 @@ func (s *steps) add(p pair, sb, sc, units float64) {
 		}
 	}
 	s.last, s.variance = d, v
+}
+
+// taken returns twice what a step takes back of those the other way, and
+// remembers the rest of it.
+func (s *steps) taken(step float64, up bool) float64 {
+	here, there := &s.down, &s.up
+	if up {
+		here, there = there, here
+	}
+	back := min(step, *there)
+	*there -= back
+	*here = max(*here, step-back)
+	return 2 * back
 }
 
 // excess is the ratio of variances, when so many steps without any are assumed.
@@ -79,7 +99,7 @@ const (
 	slowChance  = 1
 )
 
-func newScatter(units float64) scatter { return scatter{chance: units} }
+func newScatter(units float64) scatter { return scatter{chance: units, many: steps{returns: true}} }
 
 // learn closes a block with both arms, in which the past expected stable's share
 // to be sb; the canary's begins there, too.
