@@ -155,13 +155,18 @@ func appendMove(tx *store.Tx, was, is delivery.Rollout, now time.Time) error {
 	if s, ok := is.At(); ok {
 		d.Weight = s.Weight
 	}
-	if is.State != was.State || is.Step != was.Step {
+	if (is.State != was.State || is.Step != was.Step) && !sameVerdict(was.Verdict, is.Verdict) {
 		d.Verdict = is.Verdict
 	}
 	if is.Cause.Kind != "" {
 		d.Cause = &is.Cause
 	}
 	return appendLine(tx, is, now, delivery.EventMoved, "move", text, d)
+}
+
+// sameVerdict reports whether a move was made on no new word of the judge.
+func sameVerdict(was, is *delivery.Verdict) bool {
+	return was != nil && is != nil && was.At.Equal(is.At) && was.Outcome == is.Outcome
 }
 
 func appendIntent(tx *store.Tx, r delivery.Rollout, now time.Time, key, text string) error {

@@ -68,6 +68,9 @@ func (l *Loop) Explain(ctx context.Context, id delivery.ChangeID) ([]Explained, 
 		if v, ok := pic.verdicts[r.ID]; ok && !r.State.Final() {
 			e.Verdict, e.Live = &v, true
 		}
+		if e.Verdict != nil && e.Verdict.Incident == "" && !compares(r.Plan) && e.Verdict.Outcome == delivery.NoData {
+			e.Verdict = nil
+		}
 		if e.Verdict == nil {
 			e.Nothing = unjudged(r)
 		}
@@ -103,12 +106,19 @@ func unjudged(r delivery.Rollout) string {
 		return "it was the stable release already"
 	case r.Plan.Judge.Off:
 		return "the judge is off here (judge: {off: true})"
+	case !compares(r.Plan):
+		return "it goes to everybody at once here, so there is nothing to compare it with"
 	case r.State == delivery.Queued:
 		return "it is queued"
 	case r.Exposed.IsZero() && r.State.Final():
 		return "it ended before anybody used it"
 	}
 	return "nobody has used it yet"
+}
+
+// compares reports whether a plan has a step at which both releases answer.
+func compares(p delivery.Plan) bool {
+	return slices.ContainsFunc(p.Steps, func(s delivery.Step) bool { return s.Weight > 0 && s.Weight < delivery.Full })
 }
 
 // bands draws a tape.

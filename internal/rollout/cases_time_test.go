@@ -465,3 +465,27 @@ func TestRevertEndsWithAPartlyHealthyStable(t *testing.T) {
 		t.Fatalf("wants %v", w.wants)
 	}
 }
+
+// What let a release through is what is remembered of it, not that there was
+// nothing left to compare once everybody had it.
+func TestDoneKeepsTheVerdictThatLetItPass(t *testing.T) {
+	w := canaryWorld(t)
+	w.judge(delivery.Pass)
+	w.untilState(delivery.Finishing)
+	w.judge(delivery.Inconclusive)
+	w.untilState(delivery.Done)
+	if w.row.Verdict == nil || w.row.Verdict.Outcome != delivery.Pass {
+		t.Fatalf("kept %+v, want the pass", w.row.Verdict)
+	}
+}
+
+func TestAFailureAfterThePassReplacesIt(t *testing.T) {
+	w := canaryWorld(t)
+	w.judge(delivery.Pass)
+	w.untilState(delivery.Soaking)
+	w.judge(delivery.Fail)
+	w.untilState(delivery.Reverted)
+	if w.row.Verdict == nil || w.row.Verdict.Outcome != delivery.Fail {
+		t.Fatalf("kept %+v, want the failure", w.row.Verdict)
+	}
+}

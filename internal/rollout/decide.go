@@ -289,12 +289,22 @@ func (d *decider) clock() {
 }
 
 // keepVerdict keeps the judge's word that goes with a move. On the way back the
-// one that sent it there stays.
+// one that sent it there stays, and once all have the new release, when there is
+// nothing left to compare it with, the one that let it come so far.
 func (d *decider) keepVerdict() {
 	moved := d.r.State != d.was.State || d.r.Step != d.was.Step
-	if d.f.Verdict != nil && moved && d.was.State != delivery.Reverting {
-		d.r.Verdict = d.f.Verdict
+	if d.f.Verdict == nil || !moved || d.was.State == delivery.Reverting || d.through() && d.outcome() != delivery.Fail {
+		return
 	}
+	d.r.Verdict = d.f.Verdict
+}
+
+// through reports whether a verdict let all traffic go to the new release, and
+// none of it came back.
+func (d *decider) through() bool {
+	s, ok := d.was.At()
+	all := ok && s.Weight == delivery.Full || d.was.State == delivery.Finishing || d.was.State == delivery.Soaking
+	return all && d.r.State != delivery.Reverting && d.was.Verdict != nil && d.was.Verdict.Outcome == delivery.Pass
 }
 
 // warm is until when the old release is kept after done; zero if it is not.
