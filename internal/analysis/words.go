@@ -47,7 +47,7 @@ func (j *Judge) metricSentence(c delivery.Check, known [2]bool) string {
 
 // apart says the interval of a metric's difference.
 func (j *Judge) apart(c delivery.Check, known [2]bool, m delivery.Metric) string {
-	low, high := amount(math.Abs(c.Low), m), amount(math.Abs(c.High), m)
+	low, high := distance(math.Abs(c.Low), m), distance(math.Abs(c.High), m)
 	sure := j.sure()
 	switch {
 	case !known[0] && !known[1]:
@@ -101,7 +101,7 @@ func allowed(m delivery.Metric) string {
 		parts = append(parts, percent(m.Ratio-1))
 	}
 	if m.Add > 0 {
-		parts = append(parts, amount(m.Add, m))
+		parts = append(parts, distance(m.Add, m))
 	}
 	if len(parts) == 0 {
 		return "no " + more
@@ -121,7 +121,19 @@ func amount(v float64, m delivery.Metric) string {
 	case m.Unit == "" || m.Unit == "share":
 		return short(v, 3)
 	}
+	if per, ok := strings.CutPrefix(m.Unit, "1/"); ok {
+		return short(v, 3) + "/" + per
+	}
 	return short(v, 3) + " " + m.Unit
+}
+
+// distance says how far two values of a metric are apart. Of shares that is in
+// points: 20 % more of 1 % would not be 21 %.
+func distance(v float64, m delivery.Metric) string {
+	if m.Kind == delivery.KindShare {
+		return points(v)
+	}
+	return amount(v, m)
 }
 
 // size says a size: "512 B", "1.2 MB".

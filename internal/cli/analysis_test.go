@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +27,21 @@ func TestExplained(t *testing.T) {
 			Name: "queue_wait", Unit: "s", Outcome: delivery.Inconclusive, Stable: 0.2, Canary: 0.21, Low: -0.1, High: 0.3, NStable: 900, NCanary: 90, Against: 1.2, FailAt: 100, PassAt: 20, For: 1,
 			Sentence: "no worse so far", Kind: delivery.KindLatency, Role: delivery.Guard, Approx: true,
 		},
+		{
+			Name: "restarts", Unit: "1/s", Outcome: delivery.Inconclusive, Low: -math.MaxFloat64, High: math.MaxFloat64, NStable: 18, NCanary: 18, Against: 1, FailAt: 900, PassAt: 20, For: 1,
+			Sentence: "restarts 0/s against 0/s on stable: difference not known yet", Kind: delivery.KindCount, Role: delivery.Guard, Missing: "1 reading left out",
+		},
+		{
+			Name: "errors at shop", Unit: "share", Outcome: delivery.Inconclusive, Low: -0.1, High: 1, NStable: 153, NCanary: 7, Against: 0.99, FailAt: 900, PassAt: 20, For: 1,
+			Sentence: "errors at shop 0 % against 0 % on stable: at most 10 points less (99 %); 0 of 7 against 0 of 153", Kind: delivery.KindShare, Role: delivery.Guard,
+		},
+		{
+			Name: "lost", Outcome: delivery.Inconclusive, Canary: 0.191, Low: -0.254, High: 1, NStable: 54, NCanary: 68, Bad: 13, Against: 2.6, FailAt: 1500, PassAt: 20, For: 1, PValue: 0.39,
+			Sentence: "lost 19.1 % against 0 % on stable: at most 25.4 points less (99 %); 13 of 68 against 0 of 54; approximate, from sums that others made", Kind: delivery.KindShare, Role: delivery.Guard, Approx: true,
+		},
+		{Name: "p99", Unit: "s", Outcome: delivery.NoData, Sentence: "p99: nothing to compare yet", Missing: "the instances are warming up"},
+		{Name: "p50", Unit: "s", Outcome: delivery.NoData, Sentence: "p50: nothing to compare yet", Missing: "the instances are warming up"},
+		{Name: "latency at shop", Unit: "s", Outcome: delivery.NoData, Sentence: "latency at shop: no data since 5 s", Missing: "no data since 5 s", Role: delivery.Guard},
 	}
 	all := []control.Explained{
 		{Service: "catalog", Env: "staging", Version: "v3", State: delivery.Done, Reason: "v3 is stable in staging", Nothing: "it is the first release here: there was nothing to compare it with"},

@@ -83,9 +83,7 @@ func (s *session) verdict(b *strings.Builder, e control.Explained) {
 		text = grid("    ", rows)
 	}
 	b.WriteString(text + "\n")
-	for _, c := range v.Checks {
-		s.checkWords(say, c)
-	}
+	s.checkWords(say, v.Checks)
 	say(margins(e.Policy))
 	if e.Twin {
 		say("levels are compared between fresh instances of both releases (a twin)")
@@ -101,36 +99,87 @@ func (s *session) checkRow(c delivery.Check) []string {
 	if c.NStable == 0 && c.NCanary == 0 {
 		return []string{s.look.sign(signOfCheck(c.Outcome)), printable(c.Name), "–", "–", "–", "–", "–", role}
 	}
+	unit := unitOf(c)
 	return []string{
-		s.look.sign(signOfCheck(c.Outcome)), printable(c.Name), quantity(c.Stable, c.Unit), quantity(c.Canary, c.Unit),
-		quantity(c.Low, c.Unit) + " … " + quantity(c.High, c.Unit),
+		s.look.sign(signOfCheck(c.Outcome)), printable(c.Name), quantity(c.Stable, unit), quantity(c.Canary, unit), interval(c),
 		evidence(c.Against) + " of " + evidence(c.FailAt), evidence(c.For) + " of " + evidence(c.PassAt), role,
 	}
 }
 
-// checkWords says what a check came to, on how much, and what is missing.
-func (s *session) checkWords(say func(string), c delivery.Check) {
-	text := c.Name + ": " + c.Sentence
-	if c.NCanary > 0 && (c.Kind == "" || c.Kind == delivery.KindShare || c.Kind == delivery.KindLatency) {
-		text += fmt.Sprintf(" (%s of %s new, %s of %s stable", grouped(int64(c.Bad)), grouped(int64(c.NCanary)), grouped(int64(c.BadStable)), grouped(int64(c.NStable)))
-		if c.PValue > 0 && c.PValue < 1 {
-			text += fmt.Sprintf("; p %.2g", c.PValue)
+// unitOf is the unit of a check's values. A share of the user's own has none said.
+func unitOf(c delivery.Check) string {
+	if c.Kind == delivery.KindShare {
+		return "share"
+	}
+	return c.Unit
+}
+
+// interval is the interval of a check. An end of which nothing is known is left open.
+func interval(c delivery.Check) string {
+	most, unit := math.MaxFloat64, unitOf(c)
+	if unit == "share" {
+		most = 1 // no two shares differ by more
+	}
+	low, high := quantity(c.Low, unit), quantity(c.High, unit)
+	switch below, above := c.Low > -most, c.High < most; {
+	case !below && !above:
+		return "not known yet"
+	case !below:
+		return "… " + high
+	case !above:
+		return low + " …"
+	}
+	return low + " … " + high
+}
+
+// checkWords says what each check came to, on how much, and what is missing.
+// What holds for several in the same words is said of them together.
+func (s *session) checkWords(say func(string), checks []delivery.Check) {
+	var texts []string
+	names := map[string][]string{}
+	for _, c := range checks {
+		text := words(c)
+		if names[text] == nil {
+			texts = append(texts, text)
 		}
-		text += ")"
+		names[text] = append(names[text], c.Name)
 	}
-	if c.Approx {
-		text += "; from sums that others made, so its evidence is tempered"
+	for _, text := range texts {
+		if of := names[text]; len(of) > 1 || !strings.HasPrefix(text, of[0]+" ") {
+			text = strings.Join(of, ", ") + ": " + text
+		}
+		say(text)
 	}
-	if c.Missing != "" {
+}
+
+// words says one check, with what its sentence leaves unsaid.
+func words(c delivery.Check) string {
+	text := strings.TrimPrefix(c.Sentence, c.Name+": ")
+	var more []string
+	if c.NCanary > 0 && (c.Kind == "" || c.Kind == delivery.KindShare || c.Kind == delivery.KindLatency) {
+		if counts := fmt.Sprintf("%s of %s", grouped(int64(c.Bad)), grouped(int64(c.NCanary))); !strings.Contains(text, counts) {
+			more = append(more, fmt.Sprintf("%s new, %s of %s stable", counts, grouped(int64(c.BadStable)), grouped(int64(c.NStable))))
+		}
+		if c.PValue > 0 && c.PValue < 1 {
+			more = append(more, fmt.Sprintf("p %.2g", c.PValue))
+		}
+	}
+	if len(more) > 0 {
+		text += " (" + strings.Join(more, "; ") + ")"
+	}
+	if c.Approx && !strings.Contains(text, "approximate") {
+		text += "; approximate, from sums that others made"
+	}
+	if c.Missing != "" && !strings.Contains(text, c.Missing) {
 		text += "; missing: " + c.Missing
 	}
-	say(text)
+	return text
 }
 
 // margins says what is tolerated of errors and latency.
 func margins(p delivery.JudgePolicy) string {
-	return fmt.Sprintf("margins: goes back above %s times the errors of stable and %s more, or %s slower; proven below %s times plus %s, and %s slower; a good release goes back with a chance of %s, per rollout",
-		figure(p.ErrorRatio), percent(p.ErrorAdd), percent(p.LatencyRatio), figure(p.PromoteErrorRatio), percent(p.PromoteErrorAdd), percent(p.PromoteLatency), percent(p.Alpha))
+	return fmt.Sprintf("margins: goes back above %s times the errors of stable and %s points more, or %s slower; proven below %s times plus %s points, and %s slower; a good release goes back with a chance of %s, per rollout",
+		figure(p.ErrorRatio), figure(100*p.ErrorAdd), percent(p.LatencyRatio), figure(p.PromoteErrorRatio), figure(100*p.PromoteErrorAdd), percent(p.PromoteLatency), percent(p.Alpha))
 }
 
 func figure(f float64) string { return strconv.FormatFloat(f, 'g', 3, 64) }
@@ -156,9 +205,23 @@ func quantity(f float64, unit string) string {
 	case "s":
 		return span(time.Duration(f * float64(time.Second)))
 	case "bytes":
-		return strconv.FormatFloat(f/(1<<20), 'f', 1, 64) + " MiB"
+		return size(f)
+	}
+	if per, ok := strings.CutPrefix(unit, "1/"); ok {
+		return figure(f) + "/" + per
 	}
 	return strings.TrimSpace(figure(f) + " " + unit)
+}
+
+// size says a size as the judge's sentences do: "512 B", "20.6 MB".
+func size(f float64) string {
+	units := [...]string{"B", "kB", "MB", "GB", "TB"}
+	i := 0
+	for math.Abs(f) >= 1000 && i < len(units)-1 {
+		f /= 1000
+		i++
+	}
+	return figure(f) + " " + units[i]
 }
 
 // replayed says for each rollout whether its tape gives the same verdict again.
