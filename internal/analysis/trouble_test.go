@@ -182,6 +182,35 @@ func TestNotComparable(t *testing.T) {
 	}
 }
 
+// While the split is in doubt nothing passes, and when the doubt is gone it does.
+func TestSplitInDoubt(t *testing.T) {
+	j := healthy(t)
+	second := int64(100)
+	feed := func(stable, canary uint64) delivery.Verdict {
+		second++
+		b := Block{Second: second, Stable: same(450, 0), Canary: same(50, 0), Weight: .1}
+		b.Stable.Drawn, b.Canary.Drawn = stable, canary
+		observe(t, j, b)
+		return j.Verdict()
+	}
+	for j.trust.suspect() == "" {
+		feed(98, 2)
+		if second > 200 {
+			t.Fatal("2 of 100 instead of 10 raise no doubt")
+		}
+	}
+	v := j.Verdict()
+	if v.Outcome != delivery.Inconclusive || v.Invalid != "" || !strings.HasPrefix(v.Sentence, "the split may not be carried out as set: ") {
+		t.Errorf("verdict = %s %q, invalid %q, want inconclusive", v.Outcome, v.Sentence, v.Invalid)
+	}
+	for range 200 {
+		v = feed(90, 10)
+	}
+	if v.Outcome != delivery.Pass {
+		t.Errorf("afterwards %s %q", v.Outcome, v.Sentence)
+	}
+}
+
 // warming is a service whose canary is slow by a factor that decays within
 // about tau seconds, and fresh for 30 seconds.
 func warming(seed uint64, factor, tau, after float64, seconds int) (*Judge, delivery.Verdict, int) {

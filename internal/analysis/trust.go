@@ -1,5 +1,10 @@
 package analysis
 
+import (
+	"fmt"
+	"math"
+)
+
 // trust watches whether the two releases can be compared at all: whether the
 // split was carried out as it was set, and whether requests vanish from one of
 // them. Once there is an alarm nothing is judged any more in this step, and what
@@ -30,4 +35,17 @@ func (t *trust) observe(b Block) bool {
 		t.why = why
 	}
 	return t.why == ""
+}
+
+// doubt is the evidence that the split is not carried out from which on nothing
+// passes: the chance of that much is one in twenty, and an alarm needs more.
+const doubt = 20
+
+// suspect says that the split may not be carried out; "" if nothing points at it.
+func (t *trust) suspect() string {
+	if t.split.process.evidence() < math.Log(doubt) {
+		return ""
+	}
+	return fmt.Sprintf("the split may not be carried out as set: %s of %s new callers were sent to the new release, about %s were meant to be",
+		count(uint64(t.split.canary)), count(uint64(t.split.keys)), count(uint64(math.Round(t.split.expected))))
 }

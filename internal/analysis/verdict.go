@@ -61,7 +61,7 @@ func (j *Judge) outcome(v delivery.Verdict) delivery.Outcome {
 		return delivery.Broken
 	case v.Seconds == 0:
 		return delivery.NoData
-	case v.Incident != "" || j.little() != "" || j.gone.gone(j.last, j.step) != "":
+	case v.Incident != "" || j.little() != "" || j.gone.gone(j.last, j.step) != "" || j.trust.suspect() != "":
 		return delivery.Inconclusive
 	case slices.ContainsFunc(v.Checks, j.holdsUp):
 		return delivery.Inconclusive
@@ -128,6 +128,9 @@ func (j *Judge) sentence(v delivery.Verdict) string {
 		return gone
 	case little != "":
 		return "not enough data: " + little
+	}
+	if why := j.trust.suspect(); why != "" {
+		return why
 	}
 	found := "no harm found"
 	if v.Evidence >= suspicion {
