@@ -134,3 +134,69 @@ func TestScatterMeasures(t *testing.T) {
 		}
 	}
 }
+
+// A release that begins to fail in the midst of a step is found in seconds, and
+// not later the more of its requests fail. Its one step up was once held against
+// all evidence that came after it: where one request in 10,000 failed before, a
+// release of which all failed was not found in ten minutes.
+func TestFailsFromNowOn(t *testing.T) {
+	const within, soon = 60, 10
+	for _, base := range []float64{.0001, .001, .01} {
+		for _, begins := range []int{30, 300} {
+			for _, to := range []float64{.2, .5, 1} {
+				for seed := range uint64(3) {
+					s := service{rps: 500, errors: func(second int) (stable, canary float64) {
+						if second < begins {
+							return base, base
+						}
+						return base, to
+					}}
+					if e := s.run(t, seed, begins+within, delivery.Fail); e.outcome != delivery.Fail || e.seconds > begins+soon {
+						t.Errorf("%v to %v after %d s: %s after %d more", base, to, begins, e.outcome, e.seconds-begins)
+					}
+				}
+			}
+		}
+	}
+}
+
+// A step counts as a swing at once and until it has stood for a while, and counts
+// again when it is taken back, however long after.
+func TestClimb(t *testing.T) {
+	block := func(bad float64) pair { return pair{450, 0, 50, bad} }
+	s := newScatter(errorChance)
+	feed := func(bad float64, blocks int) {
+		for range blocks {
+			s.learn(block(bad), .001)
+		}
+	}
+	feed(0, 30)
+	if k := s.keep(); k < 1 {
+		t.Fatalf("without any step %v is kept", k)
+	}
+	feed(50, 1)
+	if k := s.keep(); k > .05 {
+		t.Errorf("of a step that was just made %v is kept", k)
+	}
+	feed(50, stands-1)
+	if k := s.keep(); k < 1 {
+		t.Errorf("of a step that stands %v is kept", k)
+	}
+	feed(50, 20)
+	feed(0, 1)
+	if k := s.keep(); k > .05 {
+		t.Errorf("of a step that was taken back %v is kept", k)
+	}
+	feed(0, 30)
+	if k := s.keep(); k > .05 {
+		t.Errorf("afterwards %v is kept", k)
+	}
+	s = newScatter(errorChance)
+	feed(0, 30)
+	feed(5, 30)
+	feed(50, 1)
+	feed(5, 30)
+	if k := s.keep(); k > .3 {
+		t.Errorf("after a small step that stands and a large one that does not %v is kept", k)
+	}
+}
