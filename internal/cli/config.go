@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-cd/slipway/internal/client"
+	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/manifest"
 )
@@ -40,6 +41,9 @@ func (s *session) configValidate() *cobra.Command {
 				return s.mistaken(mistakes)
 			}
 			if err != nil {
+				return err
+			}
+			if err := control.Readable(p); err != nil {
 				return err
 			}
 			return s.show(client.List[manifest.Mistake]{Items: []manifest.Mistake{}}, func() string {

@@ -2,6 +2,7 @@ package control
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ import (
 // SetProject puts a project in force. It answers whether anything changed.
 // A service that disappears from the file is stopped; its history stays.
 func (l *Loop) SetProject(ctx context.Context, p delivery.Project, src []byte, by string) (bool, error) {
-	if err := l.judgeable(p); err != nil {
+	if err := cmp.Or(Readable(p), l.judgeable(p)); err != nil {
 		return false, err
 	}
 	changed := false
