@@ -248,8 +248,13 @@ func bare(share float64) string {
 }
 
 func percent(share float64) string { return bare(share) + " %" }
-func points(share float64) string  { return bare(share) + " points" }
-func factor(v float64) string      { return short(v, 3) + " times that" }
+func points(share float64) string {
+	if v := bare(share); v != "1" {
+		return v + " points"
+	}
+	return "1 point"
+}
+func factor(v float64) string { return short(v, 3) + " times that" }
 
 // seconds says a time as people read it: "0.85 ms", "412 ms", "1.24 s".
 func seconds(s float64) string {

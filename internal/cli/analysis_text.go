@@ -106,10 +106,14 @@ func (s *session) checkRow(c delivery.Check) []string {
 	}
 }
 
-// unitOf is the unit of a check's values. A share of the user's own has none said.
+// unitOf is the unit of a check's values, which one's own metric need not say.
 func unitOf(c delivery.Check) string {
-	if c.Kind == delivery.KindShare {
+	switch c.Kind {
+	case delivery.KindShare:
 		return "share"
+	case delivery.KindLatency:
+		return "s"
+	case delivery.KindCount, delivery.KindMean, delivery.KindLevel:
 	}
 	return c.Unit
 }
@@ -203,6 +207,9 @@ func quantity(f float64, unit string) string {
 	case "share":
 		return percent(f)
 	case "s":
+		if math.Abs(f) < 1 {
+			return figure(1000*f) + " ms"
+		}
 		return span(time.Duration(f * float64(time.Second)))
 	case "bytes":
 		return size(f)
