@@ -164,9 +164,9 @@ func slowBounds() []slowBound {
 
 // slower returns the difference in seconds, canary minus stable, that is not
 // refuted for stable's latency x. Known says which ends were found; the others
-// are the least and the most the histogram can hold.
+// are infinite.
 func slower(all []slowBound, x float64) (low, high float64, known [2]bool) {
-	low, high = -x, Edge(Bins-2)
+	low, high = math.Inf(-1), math.Inf(1)
 	for i := range all {
 		b := &all[i]
 		d := x * math.Expm1(float64(b.shift)/invLogGamma)

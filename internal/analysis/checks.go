@@ -90,7 +90,8 @@ func (j *Judge) weighed(c *delivery.Check, against, peak, proof, share float64) 
 func (j *Judge) latencyCheck(p *proof) delivery.Check {
 	t := j.thresholdOf(p)
 	c := j.overThreshold(t)
-	c.Low, c.High, _ = slower(p.bounds, Edge(p.bin+1))
+	low, high, _ := slower(p.bounds, Edge(p.bin+1))
+	c.Low, c.High = bounded(low), bounded(high)
 	c.For = number(p.promote.peak)
 	c.Outcome = each(c)
 	c.Stable, c.Canary = j.latency.estimate(p.quantile, j.latency.counted)
@@ -108,7 +109,7 @@ func (j *Judge) thresholdOf(p *proof) *threshold {
 func (j *Judge) thresholdCheck(t *threshold) delivery.Check {
 	c := j.overThreshold(t)
 	c.Stable, c.Canary = j.latency.estimate(t.quantile, j.latency.counted)
-	c.Low, c.High, _ = slower(nil, Edge(t.bin))
+	c.Low, c.High = -math.MaxFloat64, math.MaxFloat64 // no interval is kept of it
 	c.Sentence = fmt.Sprintf("%s %s against %s on stable: %s", c.Name, seconds(c.Canary), seconds(c.Stable), over(c, t))
 	return c
 }

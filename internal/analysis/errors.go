@@ -23,6 +23,7 @@ type errorTest struct {
 	swings  scatter // of all units
 	bounds  []bound
 	seen    seen
+	late    late
 }
 
 func newErrorTest(p delivery.JudgePolicy, baseline Arm) errorTest {
@@ -67,6 +68,7 @@ func (e *errorTest) accuse(p pair, drawn, limit float64) {
 		if paired {
 			e.narrow(p.times(e.scatter.keep()), sb, limit)
 			e.seen.add(p)
+			e.late.add(p)
 			e.scatter.learn(p, sb)
 		}
 	}

@@ -140,7 +140,7 @@ type Judge struct {
 	step    seen // of this step
 	again   seen // of units, those that came again
 	places  places
-	gone    gap               // without a request to the canary
+	gone    gaps              // without a request to one of them
 	behind  behind            // seconds that were refused since the last one that was not
 	word    *delivery.Verdict // as of what it was told last; nil is not said yet
 }

@@ -57,6 +57,7 @@ type threshold struct {
 	against  mixture
 	scatter  scatter
 	seen     seen
+	late     late
 }
 
 // proof is the promotion test at one quantile of stable. Its threshold is just
@@ -70,6 +71,7 @@ type proof struct {
 	shift    int
 	promote  mixture
 	scatter  scatter
+	kept     float64 // of the evidence of this block; the block itself has no say in it
 	seen     seen
 	bounds   []slowBound
 }
@@ -213,13 +215,15 @@ func (l *latencyTest) weigh(t *threshold, b Block) {
 	}
 	t.against.close()
 	t.seen.add(p)
+	t.late.add(p)
 	t.scatter.learn(p, sb)
 }
 
 func (l *latencyTest) prove(t *proof, b Block) {
 	p := l.pair(b, t.bin, t.shift)
+	t.kept = t.scatter.keep()
 	if sb, sc := l.recent.exceeding(t.bin), l.recent.exceeding(t.bin+t.shift); sc < sb {
-		t.promote.win(0, t.scatter.keep()*line{1, 0}.logE(p, sb, sc))
+		t.promote.win(0, t.kept*line{1, 0}.logE(p, sb, sc))
 		t.scatter.learn(p, sb)
 	}
 	t.promote.close()
@@ -229,7 +233,7 @@ func (l *latencyTest) prove(t *proof, b Block) {
 // narrow moves the ends of the interval of a quantile. From above the threshold
 // is that of the rollback test, from below that of the promotion test.
 func (l *latencyTest) narrow(t *proof, b Block, limit float64) {
-	nb, nc, keep := float64(b.Stable.Units), float64(b.Canary.Units), t.scatter.keep()
+	nb, nc, keep := float64(b.Stable.Units), float64(b.Canary.Units), t.kept
 	above, below := l.recent.exceeding(t.bin+1), l.recent.exceeding(t.bin)
 	up, down := line{1, 0}.ratios(true, nb, nc, above), line{1, 0}.ratios(false, nb, nc, below)
 	var active [2]int

@@ -48,31 +48,51 @@ func (p places) words(limit float64) string {
 	return fmt.Sprintf(", on %d of %d instances (%s)", len(bad), len(p), who)
 }
 
-// gap watches for a release that gets no request any more.
+// gaps watch for a release that gets no request any more.
+type gaps struct{ canary, stable gap }
+
+// gap is the time without a request to one release.
 type gap struct {
-	begun  bool
-	since  int64   // second of the last request to the canary
-	stable float64 // units to stable since then
+	begun bool
+	since int64   // second of the last request to it
+	other float64 // units to the other one since then
 }
 
-// A canary that should have had goneUnits since its last one, goneSeconds ago, is gone.
+// A release that should have had goneUnits since its last one, goneSeconds ago, is gone.
 const (
 	goneUnits   = 20
 	goneSeconds = 60
 )
 
-func (g *gap) observe(b Block) {
-	if b.Canary.Units > 0 {
-		*g = gap{begun: true, since: b.Second}
-		return
-	}
-	g.stable += float64(b.Stable.Units)
+func (g *gaps) observe(b Block) {
+	g.canary.observe(b.Second, b.Canary.Units, b.Stable.Units)
+	g.stable.observe(b.Second, b.Stable.Units, b.Canary.Units)
 }
 
-// gone says that the canary gets no request though it should; "" if it does not.
-func (g *gap) gone(now int64, step seen) string {
-	if !g.begun || step.nb == 0 || now-g.since < goneSeconds || g.stable*step.nc < goneUnits*step.nb {
-		return ""
+func (g *gap) observe(second int64, units, other uint64) {
+	if units > 0 {
+		*g = gap{begun: true, since: second}
+		return
 	}
-	return fmt.Sprintf("no request to the new release for %s, while stable had %s", seconds(float64(now-g.since)), count(uint64(g.stable)))
+	g.other += float64(other)
+}
+
+// gone says whether it gets no request though it should: in this step it had so
+// many units for so many of the other one.
+func (g *gap) gone(now int64, had, other float64) bool {
+	return g.begun && other > 0 && now-g.since >= goneSeconds && g.other*had >= goneUnits*other
+}
+
+// gone says which release gets no request though it should; "" if both do.
+func (g *gaps) gone(now int64, step seen) string {
+	none := func(k gap, it, other string) string {
+		return fmt.Sprintf("no request to %s for %s, while %s had %s", it, seconds(float64(now-k.since)), other, count(uint64(k.other)))
+	}
+	switch {
+	case g.canary.gone(now, step.nc, step.nb):
+		return none(g.canary, "the new release", "stable")
+	case g.stable.gone(now, step.nb, step.nc):
+		return none(g.stable, "stable", "the new release") + ": there is nothing to compare it with"
+	}
+	return ""
 }

@@ -73,8 +73,14 @@ func (s *spreads) size(w levelBlocks) {
 	s.b, s.c = max(s.b, math.Abs(w.b.mean())), max(s.c, math.Abs(w.c.mean()))
 }
 
-// level is the size of a difference that matters.
-func (s *spreads) level() float64 { return max(s.b, s.c) }
+// level is the size of a difference that matters; 0 where none does, as its square
+// could not be told from 0.
+func (s *spreads) level() float64 {
+	if l := max(s.b, s.c); l > 1e-100 {
+		return l
+	}
+	return 0
+}
 
 // variance returns W for a series of c - slope b.
 func (s *spreads) variance(x *series, slope float64) float64 { return s.varianceAt(x, slope, x.n) }

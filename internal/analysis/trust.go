@@ -37,8 +37,9 @@ func (t *trust) observe(b Block) bool {
 	return t.why == ""
 }
 
-// doubt is the evidence that the split is not carried out from which on nothing
-// passes: the chance of that much is one in twenty, and an alarm needs more.
+// doubt is the evidence that the split is not carried out, or that the release is
+// worse, from which on nothing passes: the chance of that much is one in twenty if it
+// is not so, and an alarm or a failure needs more.
 const doubt = 20
 
 // suspect says that the split may not be carried out; "" if nothing points at it.

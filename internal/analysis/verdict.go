@@ -61,7 +61,7 @@ func (j *Judge) outcome(v delivery.Verdict) delivery.Outcome {
 		return delivery.Broken
 	case v.Seconds == 0:
 		return delivery.NoData
-	case v.Incident != "" || j.little() != "" || j.gone.gone(j.last, j.step) != "" || j.trust.suspect() != "":
+	case v.Incident != "" || j.little() != "" || j.gone.gone(j.last, j.step) != "" || j.trust.suspect() != "" || v.Evidence >= doubt:
 		return delivery.Inconclusive
 	case slices.ContainsFunc(v.Checks, j.holdsUp):
 		return delivery.Inconclusive
@@ -108,6 +108,9 @@ func (j *Judge) little() string {
 func (j *Judge) sentence(v delivery.Verdict) string {
 	switch v.Outcome {
 	case delivery.Fail:
+		if late := j.lately(v.Checks[0]); late != "" {
+			return "the new release became worse: " + late + "; over all, " + v.Checks[0].Sentence
+		}
 		return "the new release is worse: " + v.Checks[0].Sentence
 	case delivery.Broken:
 		if v.Invalid != "" && j.broken == "" {
@@ -138,6 +141,9 @@ func (j *Judge) sentence(v delivery.Verdict) string {
 		found = fmt.Sprintf("signs of harm (evidence %s of %s; %s)", short(v.Evidence, 2), short(v.Limit, 3), worst.Sentence)
 	}
 	s := fmt.Sprintf("%s in %s, and %s", found, j.exposure(), j.outstanding(v.Checks))
+	if !slices.ContainsFunc(v.Checks, j.holdsUp) {
+		s = fmt.Sprintf("%s in %s: it was proven fit before, and does not go on while they last", found, j.exposure())
+	}
 	if why := j.latency.cold.now(j.policy); why != "" {
 		s += "; " + why
 	}

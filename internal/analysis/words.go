@@ -225,10 +225,14 @@ func list(words []string) string {
 // quantileName says .995 as "p99.5".
 func quantileName(q float64) string { return "p" + short(q*100, 4) }
 
-// short writes v with the given significant digits, without an exponent or trailing zeros.
+// short writes v with the given significant digits and without trailing zeros; with
+// an exponent only where nobody would count the digits.
 func short(v float64, digits int) string {
 	if v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {
 		return strconv.FormatFloat(math.Abs(v), 'f', -1, 64) // never "-0"
+	}
+	if a := math.Abs(v); a < 1e-9 || a >= 1e18 {
+		return strconv.FormatFloat(v, 'e', digits-1, 64)
 	}
 	places := digits - 1 - int(math.Floor(math.Log10(math.Abs(v))))
 	if places <= 0 {
@@ -241,10 +245,14 @@ func short(v float64, digits int) string {
 
 // bare says a share as a percentage without its sign: "0.42", "6.1", "99.5".
 func bare(share float64) string {
-	if v := share * 100; v < 10 {
+	v := share * 100
+	switch rest := 100 - v; {
+	case v < 10:
 		return short(v, 2)
+	case rest > 0 && rest < 1: // never 100 of what is not all, down to a millionth
+		return short(v, min(2-int(math.Floor(math.Log10(rest))), 8))
 	}
-	return short(share*100, 3)
+	return short(v, 3)
 }
 
 func percent(share float64) string { return bare(share) + " %" }
