@@ -89,12 +89,21 @@ func Record(p delivery.JudgePolicy, baseline Arm) (*Recorder, error) {
 // Resume returns the recorder that made the parts, all of them and in order, as
 // it was when the last of them was made. If other rules judged till then, the
 // whole tape is judged anew, and the next part says so.
-func Resume(parts [][]byte) (*Recorder, error) {
-	t, last, err := decode(parts)
+func Resume(parts [][]byte) (*Recorder, error) { return ResumeEach(parts, func(Entry) {}) }
+
+// ResumeEach is Resume that hands out each entry that the judge is told. It holds
+// one of them at a time, however long the tape is.
+func ResumeEach(parts [][]byte, each func(Entry)) (*Recorder, error) {
+	var judge *Judge
+	begin := func(t Tape) { judge = New(t.Policy, t.Baseline) }
+	t, last, err := decode(parts, begin, func(e Entry) {
+		judge.tell(e)
+		each(e)
+	})
 	if err != nil {
 		return nil, err
 	}
-	r := &Recorder{judge: Replay(t), part: len(parts), writer: encoder{last: last}}
+	r := &Recorder{judge: judge, part: len(parts), writer: encoder{last: last}}
 	if t.Rules != Rules {
 		r.writer.rules(Rules)
 	}

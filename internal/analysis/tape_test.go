@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -291,6 +293,50 @@ func TestTapeIsSmall(t *testing.T) {
 	t.Logf("a minute takes %d bytes, deflated %d", raw, len(part))
 	if len(part) > 25_000 {
 		t.Errorf("a minute takes %d bytes, want at most 25,000", len(part))
+	}
+}
+
+// A judge goes on from a long tape without holding it: as entries, a day of seconds
+// takes a gigabyte.
+func TestResumeHoldsOneEntry(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 5))
+	s := shop()
+	rec, err := Record(delivery.JudgePolicy{}, s.baseline(r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parts [][]byte
+	const seconds = 900
+	for i := range seconds {
+		if tell(t, rec, s.block(r, i)); i%100 == 99 {
+			_, part := rec.Part()
+			parts = append(parts, part)
+			rec.Kept()
+		}
+	}
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before, told, most := heap(), 0, int64(0)
+	again, err := ResumeEach(parts, func(e Entry) {
+		if told++; e.Block.Second != int64(told-1) {
+			t.Fatalf("entry %d is of second %d", told, e.Block.Second)
+		}
+		if told%300 == 0 {
+			most = max(most, heap()-before)
+		}
+	})
+	if err != nil || told != seconds {
+		t.Fatalf("%d entries were told, %v", told, err)
+	}
+	if most > 3<<20 {
+		t.Errorf("%d bytes are held, %d an entry", most, most/seconds)
+	}
+	if a, b := again.Verdict(), rec.Verdict(); !reflect.DeepEqual(a, b) {
+		t.Errorf("it says %+v, want %+v", a, b)
 	}
 }
 

@@ -257,21 +257,32 @@ func (e *encoder) reading(r Reading) {
 
 // Decode returns the tape that was kept in the parts: all of them, and in order.
 func Decode(parts [][]byte) (Tape, error) {
-	t, _, err := decode(parts)
-	return t, err
+	var all []Entry
+	t, _, err := decode(parts, func(Tape) {}, func(e Entry) { all = append(all, e) })
+	t.Entries = all
+	if err != nil {
+		return Tape{}, err
+	}
+	return t, nil
 }
 
-func decode(parts [][]byte) (t Tape, last int64, err error) {
+// decode hands out the beginning of a tape and then entry by entry, and returns
+// the tape without entries, as a day of them takes a gigabyte.
+func decode(parts [][]byte, begin func(Tape), each func(Entry)) (t Tape, last int64, err error) {
 	if len(parts) == 0 {
 		return Tape{}, 0, errors.New("analysis: the tape has no part")
 	}
 	d := decoder{}
 	for i, part := range parts {
 		if d.rest, d.err = unseal(i, part); d.err == nil && i == 0 {
-			d.header(&t)
+			if d.header(&t); d.err == nil {
+				begin(t)
+			}
 		}
 		for d.err == nil && len(d.rest) > 0 {
-			d.entry(&t)
+			if e, ok := d.entry(&t); ok && d.err == nil {
+				each(e)
+			}
 		}
 		if d.err != nil {
 			return Tape{}, 0, fmt.Errorf("analysis: part %d of the tape: %w", i, d.err)
@@ -365,19 +376,23 @@ func (d *decoder) header(t *Tape) {
 	t.Baseline = d.arm()
 }
 
-func (d *decoder) entry(t *Tape) {
+// entry reads one entry; not ok is that it is none for the judge.
+func (d *decoder) entry(t *Tape) (e Entry, ok bool) {
 	switch kind := d.uint("the kind of an entry"); {
 	case d.err != nil:
+		return Entry{}, false
 	case kind == kindStep:
-		t.Entries = append(t.Entries, Entry{Step: true})
+		return Entry{Step: true}, true
 	case kind == kindRules:
 		t.Rules = int(min(d.uint("the rules"), math.MaxInt32))
+		return Entry{}, false
 	case kind == kindLeft:
-		t.Entries = append(t.Entries, Entry{Block: Block{Second: d.second()}, Left: d.text("why a second was left out")})
+		return Entry{Block: Block{Second: d.second()}, Left: d.text("why a second was left out")}, true
 	case kind == kindBlock:
-		t.Entries = append(t.Entries, Entry{Block: d.block()})
+		return Entry{Block: d.block()}, true
 	default:
 		d.err = fmt.Errorf("there is an entry of the unknown kind %d", kind)
+		return Entry{}, false
 	}
 }
 

@@ -62,15 +62,8 @@ func (l *Loop) judgement(ctx context.Context, r delivery.Rollout, heard bool) (*
 }
 
 // resume goes on where a tape ends.
-func (j *judgement) resume(parts [][]byte) error {
-	tape, err := analysis.Decode(parts)
-	if err != nil {
-		return err
-	}
-	if j.tape, err = analysis.Resume(parts); err != nil {
-		return err
-	}
-	for _, e := range tape.Entries {
+func (j *judgement) resume(parts [][]byte) (err error) {
+	j.tape, err = analysis.ResumeEach(parts, func(e analysis.Entry) {
 		if e.Step {
 			j.step++
 		}
@@ -79,6 +72,9 @@ func (j *judgement) resume(parts [][]byte) error {
 				j.told[reading.Metric] = e.Block.Second
 			}
 		}
+	})
+	if err != nil {
+		return err
 	}
 	if next, any := j.tape.Next(); any {
 		j.next = next
