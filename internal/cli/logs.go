@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -42,6 +43,9 @@ func (s *session) logs() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(logLevels, o.level) {
 				return usageError{err: fmt.Errorf("--level is one of debug, info, warn, error and fatal, not %q", o.level), next: "slipway logs " + args[0] + " --level error"}
+			}
+			if o.since < 0 || o.until < 0 {
+				return usageError{err: errors.New("--since and --until say how long ago, so neither is below zero"), next: "slipway logs " + args[0] + " --since 10m"}
 			}
 			if o.change < 0 || o.tail < 1 || o.tail > 10000 {
 				return usageError{err: fmt.Errorf("--tail is from 1 to 10000, --change the number of a change"), next: "slipway logs " + args[0] + " --tail 100"}

@@ -102,7 +102,7 @@ func TestBoard(t *testing.T) {
 		Project: "shop", Environments: []string{"dev", "staging", "prod"}, Deployable: 2,
 		Services: []delivery.Row{
 			{Service: "cart", Now: true, Sentence: "yes, up to date", Cells: []delivery.Cell{{Env: "dev", Version: "v2", Want: 1, Healthy: 1}, {Env: "staging", Version: "v2", Want: 1, Healthy: 1}, {Env: "prod", Version: "v2", Want: 2, Healthy: 2}}},
-			{Service: "payment", Now: true, Sentence: "yes, takes over from v3", Cells: []delivery.Cell{{Env: "dev", Version: "v3", Want: 1, Healthy: 1}, {Env: "staging", Version: "v2", Flight: &delivery.Flight{Version: "v3", State: delivery.Soaking, Weight: delivery.Full}}, {Env: "prod", Version: "v2", Want: 2, Healthy: 1, Flight: &delivery.Flight{Version: "v3", State: delivery.Judging, Weight: delivery.Percent(25)}}}},
+			{Service: "payment", Now: true, Sentence: "yes, takes over from v3", Cells: []delivery.Cell{{Env: "dev", Version: "v3", Want: 1, Healthy: 1}, {Env: "staging", Version: "v2", Flight: &delivery.Flight{Version: "v3", State: delivery.Soaking, Weight: delivery.Full}}, {Env: "prod", Version: "v2", Want: 2, Healthy: 1, Flight: &delivery.Flight{Version: "v3", State: delivery.Judging, Weight: delivery.Percent(25), Waiting: &delivery.Blocker{On: "incident", What: "incident: payment is in trouble whichever release answers; 12 % of all requests fail, 1 % may"}}}}},
 			{Service: "shop", Sentence: "NO  held in prod by ann: closing", Cells: []delivery.Cell{{Env: "dev"}, {Env: "staging", Version: "v1", Held: &delivery.Hold{Kind: delivery.Quarantine, Version: "v2"}}, {Env: "prod", Version: "v1", Held: &delivery.Hold{Kind: delivery.Pinned}}}},
 		},
 		Trouble: []string{"listener prod on 127.0.0.1:7580: address already in use"},

@@ -91,6 +91,13 @@ func (s *session) board(b delivery.Board) string {
 	}
 	var text strings.Builder
 	text.WriteString(grid("  ", rows))
+	for _, r := range b.Services {
+		for _, c := range r.Cells {
+			if f := c.Flight; f != nil && f.Waiting != nil && f.Waiting.On == "incident" {
+				fmt.Fprintf(&text, "  %s %s in %s: %s\n%s", l.bad("✖"), r.Service, c.Env, printable(f.Waiting.What), next("slipway why "+r.Service))
+			}
+		}
+	}
 	for _, t := range b.Trouble {
 		fmt.Fprintf(&text, "  %s %s\n%s", l.bad("✖"), t, next("slipway doctor"))
 	}
