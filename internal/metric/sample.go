@@ -30,7 +30,10 @@ type Series struct {
 }
 
 // Label is one label of a series. A series has each name once, in rising order.
-type Label struct{ Name, Value string }
+type Label struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
 
 // Sample is one value of one series. Values of counters and histograms are totals
 // since the series began, unless Delta is set. None is NaN or infinite, and none
