@@ -46,15 +46,16 @@ func Replay(t Tape) *Judge {
 	return j
 }
 
-// ReplayEach is Replay that stops after each entry and hands out the judge, to
-// be asked and not to be told, until go on is false.
-func ReplayEach(t Tape, each func(j *Judge, e Entry) bool) {
-	j := New(t.Policy, t.Baseline)
-	for _, e := range t.Entries {
-		if j.tell(e); !each(j, e) {
-			return
-		}
-	}
+// Play judges the tape that was kept in the parts again. It holds one entry at a
+// time, and hands the judge out after each, to be asked and not to be told. It
+// returns the judge after the last one.
+func Play(parts [][]byte, each func(j *Judge, e Entry)) (*Judge, error) {
+	var judge *Judge
+	_, _, err := decode(parts, func(t Tape) { judge = New(t.Policy, t.Baseline) }, func(e Entry) {
+		judge.tell(e)
+		each(judge, e)
+	})
+	return judge, err
 }
 
 func (j *Judge) tell(e Entry) {

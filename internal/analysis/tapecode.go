@@ -266,6 +266,14 @@ func Decode(parts [][]byte) (Tape, error) {
 	return t, nil
 }
 
+// Entries hands out the entries of the tape that was kept in the parts, one at a
+// time, and returns the tape without them: however long it is, it takes no more
+// memory than its parts.
+func Entries(parts [][]byte, each func(Entry)) (Tape, error) {
+	t, _, err := decode(parts, func(Tape) {}, each)
+	return t, err
+}
+
 // decode hands out the beginning of a tape and then entry by entry, and returns
 // the tape without entries, as a day of them takes a gigabyte.
 func decode(parts [][]byte, begin func(Tape), each func(Entry)) (t Tape, last int64, err error) {

@@ -123,15 +123,15 @@ func compares(p delivery.Plan) bool {
 
 // bands draws a tape.
 func bands(parts [][]byte) ([]Band, error) {
-	t, err := analysis.Decode(parts)
-	if err != nil {
+	all := 0
+	if _, err := analysis.Entries(parts, func(analysis.Entry) { all++ }); err != nil {
 		return nil, err
 	}
-	every, n := len(t.Entries)/maxBands+1, 0
+	every, n := all/maxBands+1, 0
 	out := []Band{}
-	analysis.ReplayEach(t, func(j *analysis.Judge, e analysis.Entry) bool {
-		if n++; e.Step || n%every != 0 && n != len(t.Entries) {
-			return true
+	_, err := analysis.Play(parts, func(j *analysis.Judge, e analysis.Entry) {
+		if n++; e.Step || n%every != 0 && n != all {
+			return
 		}
 		v := j.Verdict()
 		b := Band{Second: e.Block.Second, Outcome: v.Outcome, Checks: []BandCheck{}}
@@ -139,7 +139,6 @@ func bands(parts [][]byte) ([]Band, error) {
 			b.Checks = append(b.Checks, BandCheck{c.Name, c.Stable, c.Canary, c.Low, c.High, c.Against, c.For})
 		}
 		out = append(out, b)
-		return true
 	})
-	return out, nil
+	return out, err
 }

@@ -27,22 +27,18 @@ func (l *Loop) points(ctx context.Context, r delivery.Rollout, until time.Time) 
 	if len(parts) == 0 {
 		return l.counts.points(routeName(r.Env, r.Service), r.From, r.To, r.Started.Unix(), until.Unix()), nil
 	}
-	t, err := analysis.Decode(parts)
-	if err != nil {
-		return nil, fmt.Errorf("control: tape of %s: %w", r.ID, err)
-	}
 	out := []Point{}
-	for _, e := range t.Entries {
+	_, err = analysis.Entries(parts, func(e analysis.Entry) {
 		b := e.Block
-		if len(recent) > 0 && b.Second >= recent[0].Second {
-			break
-		}
-		if e.Step || e.Left != "" || b.Stable.Units+b.Canary.Units == 0 {
-			continue
+		if e.Step || e.Left != "" || b.Stable.Units+b.Canary.Units == 0 || len(recent) > 0 && b.Second >= recent[0].Second {
+			return
 		}
 		p := Point{Second: b.Second, Stable: side(b.Stable), Canary: side(b.Canary)}
 		p.Stable.Requests, p.Canary.Requests = b.Stable.Units, b.Canary.Units // a tape counts callers
 		out = append(out, p)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("control: tape of %s: %w", r.ID, err)
 	}
 	return append(out, recent...), nil
 }

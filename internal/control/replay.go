@@ -56,28 +56,34 @@ func (l *Loop) Replay(ctx context.Context, id delivery.ChangeID) ([]Replayed, er
 
 // play judges a tape up to the moment of the stored verdict.
 func (p *Replayed) play(parts [][]byte) {
-	t, err := analysis.Decode(parts)
+	n := 0
+	t, err := analysis.Entries(parts, func(analysis.Entry) { n++ })
 	if err != nil {
 		p.Same, p.Differs = false, append(p.Differs, err.Error())
 		return
 	}
-	p.Rules, p.Entries, p.Note = t.Rules, len(t.Entries), t.Differs()
+	p.Rules, p.Entries, p.Note = t.Rules, n, t.Differs()
 	switch {
 	case p.Stored == nil:
 		p.Note = cmp.Or(p.Note, "it has not moved on a verdict yet")
 	case p.Stored.Sentence == unheard || strings.HasPrefix(p.Stored.Sentence, cannotGoOn):
 		p.Note = cmp.Or(p.Note, "its last move was made while the judge could not be asked")
 	default:
-		p.compare(t)
+		p.compare(t, parts)
 		return
 	}
-	again := analysis.Replay(t).Verdict()
+	j, err := analysis.Play(parts, func(*analysis.Judge, analysis.Entry) {})
+	if err != nil {
+		p.Same, p.Differs = false, append(p.Differs, err.Error())
+		return
+	}
+	again := j.Verdict()
 	p.Again = &again
 }
 
 // compare looks for the moment of the stored verdict: the one at which as many
 // seconds were known. A step may have begun just then, which shows too.
-func (p *Replayed) compare(t analysis.Tape) {
+func (p *Replayed) compare(t analysis.Tape, parts [][]byte) {
 	told, need := 0, p.Stored.Seconds+p.Stored.LeftOut
 	look := func(j *analysis.Judge) (goOn bool) {
 		again := begun(j.Verdict(), p.Stored.Sentence != justBegun)
@@ -88,13 +94,16 @@ func (p *Replayed) compare(t analysis.Tape) {
 		p.Again, p.Differs = &again, differences(*p.Stored, again)
 		return len(p.Differs) > 0
 	}
-	if look(analysis.Replay(analysis.Tape{Rules: t.Rules, Policy: t.Policy, Baseline: t.Baseline})) {
-		analysis.ReplayEach(t, func(j *analysis.Judge, e analysis.Entry) bool {
-			if !e.Step {
+	if goOn := look(analysis.New(t.Policy, t.Baseline)); goOn {
+		_, err := analysis.Play(parts, func(j *analysis.Judge, e analysis.Entry) {
+			if goOn && !e.Step {
 				told++
 			}
-			return told < need || look(j)
+			goOn = goOn && (told < need || look(j))
 		})
+		if err != nil {
+			p.Differs = append(p.Differs, err.Error())
+		}
 	}
 	if p.Again == nil {
 		p.Differs = append(p.Differs, fmt.Sprintf("the verdict was given on %d seconds, and %d are on tape", need, told))
