@@ -66,7 +66,7 @@ func TestMetricsDecide(t *testing.T) {
 	}{
 		{"healthy", func(int, map[string]*Reading) {}, delivery.Pass, "p50, p95 and p99 less than 25 % slower, checkouts within bounds", ""},
 		{"a required one fails", func(_ int, all map[string]*Reading) { all["checkouts"].Canary.Sum = 5 }, delivery.Fail, "the new release is worse: checkouts 50 % against 1.1 % on stable: ", ""},
-		{"a guard fails", func(_ int, all map[string]*Reading) { all["restarts"].Canary.Sum = 1 }, delivery.Fail, "the new release is worse: restarts 0.5/s against 0/s on stable", ""},
+		{"a guard fails", func(_ int, all map[string]*Reading) { all["restarts"].Canary.Sum = 1 }, delivery.Fail, "the new release is worse: restarts 0.5/s against 0/s on stable: beyond what chance explains", ""},
 		{"a required one never comes", drop("checkouts", 0), delivery.Inconclusive, "checkouts (no data since the rollout began 149 s ago) is not proven fit yet", "no data since the rollout began 149 s ago"},
 		{"a required one stops", drop("checkouts", 80), delivery.Inconclusive, "checkouts is not proven fit yet", "no data for 70 s, and before that there was"},
 		{"a guard never comes", drop("restarts", 0), delivery.Pass, "", "no data since the rollout began 149 s ago"},

@@ -45,11 +45,15 @@ func (j *Judge) metricSentence(c delivery.Check, known [2]bool) string {
 	return s
 }
 
-// apart says the interval of a metric's difference.
+// apart says the interval of a metric's difference. A test that asks only whether
+// there is one knows sooner than the interval how large it is: who reads that a
+// release failed is not told that it may be better.
 func (j *Judge) apart(c delivery.Check, known [2]bool, m delivery.Metric) string {
 	low, high := distance(math.Abs(c.Low), m), distance(math.Abs(c.High), m)
 	sure := j.sure()
 	switch {
+	case c.Outcome == delivery.Fail && !(known[0] && c.Low > 0) && !(known[1] && c.High < 0):
+		return "beyond what chance explains, by how much is not known yet (p " + short(c.PValue, 2) + ")"
 	case !known[0] && !known[1]:
 		return "difference not known yet"
 	case known[0] && c.Low > 0 && known[1]:
