@@ -66,11 +66,17 @@ const (
 	leastBlocks = 3
 )
 
-// Defaults returns the policy with its zero fields filled, and those of its metrics.
+// Defaults returns the policy with its zero fields filled, and those of its
+// metrics. Where a service promises how many requests may fail, a quarter of that
+// is what a release may add, and all of it what must be proven not to be added.
 func Defaults(p delivery.JudgePolicy) delivery.JudgePolicy {
 	p.Alpha = cmp.Or(p.Alpha, defaultAlpha)
 	p.Beta = cmp.Or(p.Beta, defaultBeta)
 	p.ErrorRatio = cmp.Or(p.ErrorRatio, defaultErrorRatio)
+	if budget := p.SLO.Errors; budget > 0 && budget < 1 {
+		p.PromoteErrorAdd = cmp.Or(p.PromoteErrorAdd, budget)
+		p.ErrorAdd = cmp.Or(p.ErrorAdd, min(budget/4, p.PromoteErrorAdd/2))
+	}
 	p.ErrorAdd = cmp.Or(p.ErrorAdd, defaultErrorAdd)
 	p.PromoteErrorRatio = cmp.Or(p.PromoteErrorRatio, defaultPromoteErrorRatio)
 	p.PromoteErrorAdd = cmp.Or(p.PromoteErrorAdd, defaultPromoteErrorAdd)

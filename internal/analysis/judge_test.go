@@ -62,6 +62,26 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// What a service promises bounds what a release may add to its errors: a quarter
+// of the budget is tolerated, and no more than all of it is proven away.
+func TestMarginsOfAPromise(t *testing.T) {
+	for _, c := range []struct {
+		slo, add, promote   float64
+		wantAdd, wantPromot float64
+	}{
+		{0, 0, 0, .001, .002},
+		{.01, 0, 0, .0025, .01},
+		{.01, .003, 0, .003, .01},
+		{.05, 0, .002, .001, .002},
+		{math.NaN(), 0, 0, .001, .002},
+	} {
+		got := Defaults(delivery.JudgePolicy{SLO: delivery.SLO{Errors: c.slo}, ErrorAdd: c.add, PromoteErrorAdd: c.promote})
+		if got.ErrorAdd != c.wantAdd || got.PromoteErrorAdd != c.wantPromot {
+			t.Errorf("a promise of %v with margins %v and %v gives %v and %v, want %v and %v", c.slo, c.add, c.promote, got.ErrorAdd, got.PromoteErrorAdd, c.wantAdd, c.wantPromot)
+		}
+	}
+}
+
 // Case 60: no data is not success.
 func TestCase60NoData(t *testing.T) {
 	for name, b := range map[string]Block{
