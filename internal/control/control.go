@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -80,6 +81,15 @@ type live struct {
 	traffic  traffic.State
 	known    bool
 	verdicts map[delivery.RolloutID]delivery.Verdict
+}
+
+// picture is what the last pass saw; the caller may keep it.
+func (l *Loop) picture() live {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := l.live
+	out.verdicts = maps.Clone(out.verdicts)
+	return out
 }
 
 // New returns a loop over d. It does no I/O.

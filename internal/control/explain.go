@@ -56,9 +56,7 @@ func (l *Loop) Explain(ctx context.Context, id delivery.ChangeID) ([]Explained, 
 	if err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	pic := l.live
-	l.mu.Unlock()
+	pic := l.picture()
 	out := []Explained{}
 	for _, r := range rollouts {
 		e := Explained{

@@ -50,6 +50,11 @@ func (l *Loop) look(ctx context.Context, w store.World) (*view, error) {
 		pw.Trouble = "the data plane does not answer; it keeps routing as before, and nothing can be changed"
 	}
 	l.mu.Lock()
+	for _, r := range v.open { // what the judge said last stands until it is asked again
+		if word, ok := l.live.verdicts[r.ID]; ok {
+			v.verdicts[r.ID] = word
+		}
+	}
 	l.live = live{world: pw, statuses: v.statuses, traffic: v.traffic, known: v.known, verdicts: v.verdicts}
 	l.mu.Unlock()
 	return v, nil
@@ -80,11 +85,12 @@ func (l *Loop) see(ctx context.Context, v *view, r delivery.Rollout) rollout.Fac
 	if r.State == delivery.Preparing {
 		f.Missing = l.missing(ctx, v, r)
 	}
-	if f.Verdict = l.verdict(ctx, v, r); f.Verdict != nil {
-		l.mu.Lock() // views read the same map
+	f.Verdict = l.verdict(ctx, v, r)
+	l.mu.Lock() // views read the same map
+	if delete(v.verdicts, r.ID); f.Verdict != nil {
 		v.verdicts[r.ID] = *f.Verdict
-		l.mu.Unlock()
 	}
+	l.mu.Unlock()
 	return f
 }
 

@@ -139,9 +139,7 @@ func (l *Loop) newest(ctx context.Context, service string) (promotion.Candidate,
 
 // fresh reads the rows as they are now and joins what the last pass saw.
 func (l *Loop) fresh(ctx context.Context) (promotion.World, live, error) {
-	l.mu.Lock()
-	pic := l.live
-	l.mu.Unlock()
+	pic := l.picture()
 	snap, err := l.d.Store.Snapshot(ctx)
 	if err != nil {
 		return promotion.World{}, pic, err
@@ -161,10 +159,8 @@ func (l *Loop) Live(ctx context.Context, id delivery.RolloutID) (Live, error) {
 	if err != nil {
 		return Live{}, err
 	}
-	l.mu.Lock()
-	pic := l.live
+	pic := l.picture()
 	word, judged := pic.verdicts[id]
-	l.mu.Unlock()
 	out := Live{Rollout: r, Verdict: r.Verdict, Points: []Point{}, Failed: []traffic.Sample{}, Instances: []workload.Status{}}
 	if judged && !r.State.Final() {
 		out.Verdict = &word

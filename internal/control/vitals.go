@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"errors"
-	"maps"
 	"sync"
 	"time"
 
@@ -64,9 +63,7 @@ func (l *Loop) Vitals(ctx context.Context) (Vitals, error) {
 			return Vitals{}, err
 		}
 	}
-	l.mu.Lock()
-	out.Verdicts = maps.Clone(pic.verdicts)
-	l.mu.Unlock()
+	out.Verdicts = pic.verdicts
 	l.vitals.mu.Lock()
 	defer l.vitals.mu.Unlock()
 	out.Passes, out.Writes = l.vitals.passes, l.vitals.writes
