@@ -117,6 +117,7 @@ func (e *Exporter) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			e.ending.Store(true) // the function above may not have run yet
 			e.last(calls, batch)
 			return
 		case s := <-e.queue:
