@@ -30,19 +30,11 @@ func (s *session) analysisExplain() *cobra.Command {
 		Example:           "  slipway analysis explain 7\n  slipway analysis explain payment\n  slipway analysis explain 7 -o json",
 		ValidArgsFunction: s.completeService,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := targetOf(args[0])
+			api, t, err := s.changeOf(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			api, err := s.api()
-			if err != nil {
-				return err
-			}
-			id, err := newestChange(cmd.Context(), api, t)
-			if err != nil {
-				return err
-			}
-			all, raw, err := client.Read[client.List[control.Explained]](cmd.Context(), api, fmt.Sprintf("/changes/%d/analysis", id))
+			all, raw, err := client.Read[client.List[control.Explained]](cmd.Context(), api, fmt.Sprintf("/changes/%d/analysis", t.change))
 			if err != nil {
 				return err
 			}
@@ -96,19 +88,11 @@ func (s *session) analysisReplay() *cobra.Command {
 		Example:           "  slipway analysis replay 7\n  slipway analysis replay payment -o json",
 		ValidArgsFunction: s.completeService,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := targetOf(args[0])
+			api, t, err := s.changeOf(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			api, err := s.api()
-			if err != nil {
-				return err
-			}
-			id, err := newestChange(cmd.Context(), api, t)
-			if err != nil {
-				return err
-			}
-			all, raw, err := client.Read[client.List[control.Replayed]](cmd.Context(), api, fmt.Sprintf("/changes/%d/analysis/replay", id))
+			all, raw, err := client.Read[client.List[control.Replayed]](cmd.Context(), api, fmt.Sprintf("/changes/%d/analysis/replay", t.change))
 			if err != nil {
 				return err
 			}

@@ -32,6 +32,21 @@ func targetOf(arg string) (target, error) {
 	return target{service: arg}, nil
 }
 
+// changeOf is the server to ask and the change that an argument means, as
+// newestChange finds it.
+func (s *session) changeOf(ctx context.Context, arg string) (*client.Client, target, error) {
+	t, err := targetOf(arg)
+	if err != nil {
+		return nil, t, err
+	}
+	api, err := s.api()
+	if err != nil {
+		return nil, t, err
+	}
+	t.change, err = newestChange(ctx, api, t)
+	return api, t, err
+}
+
 // newestChange finds the change that a target means: the one named, or for a
 // service the one under way, or else the last one submitted.
 func newestChange(ctx context.Context, api *client.Client, t target) (delivery.ChangeID, error) {

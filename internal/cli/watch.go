@@ -14,19 +14,11 @@ func (s *session) watch() *cobra.Command {
 		Example:           "  slipway watch 7\n  slipway watch payment\n  slipway watch 7 --timeout 5m; echo $?",
 		ValidArgsFunction: s.completeService,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := targetOf(args[0])
+			api, t, err := s.changeOf(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			api, err := s.api()
-			if err != nil {
-				return err
-			}
-			id, err := newestChange(cmd.Context(), api, t)
-			if err != nil {
-				return err
-			}
-			return s.follow(cmd.Context(), &follower{api: api, out: s.progressTo(), id: id, timeout: timeout, quiet: s.format != "table"})
+			return s.follow(cmd.Context(), &follower{api: api, out: s.progressTo(), id: t.change, timeout: timeout, quiet: s.format != "table"})
 		},
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", 0, "stop watching after this time and exit with 5; the change goes on")
