@@ -232,19 +232,30 @@ func (x *exchange) passPieces(body *upstream.Body) (total int64, err error) {
 		if body.Done() {
 			return total, nil
 		}
-		n, err := body.Read(*buf)
-		if n > 0 {
-			_, _ = x.look.Write((*buf)[:n])
-			wrote, werr := x.answering.Write((*buf)[:n])
-			total += int64(wrote)
-			if werr != nil {
-				return total, callersEnd(werr)
-			}
-		}
-		if err != nil && !body.Done() {
+		n, err := x.passPiece(body, *buf)
+		total += n
+		if err != nil {
 			return total, err
 		}
 	}
+}
+
+// passPiece passes on what comes next of a body, with a look at it if one is
+// wanted. The error with which a body ends is none.
+func (x *exchange) passPiece(body *upstream.Body, buf []byte) (int64, error) {
+	n, err := body.Read(buf)
+	var wrote int
+	if n > 0 {
+		_, _ = x.look.Write(buf[:n])
+		var werr error
+		if wrote, werr = x.answering.Write(buf[:n]); werr != nil {
+			return int64(wrote), callersEnd(werr)
+		}
+	}
+	if body.Done() {
+		err = nil
+	}
+	return int64(wrote), err
 }
 
 // callersEnd marks an error of the caller's side.

@@ -58,16 +58,9 @@ func (x *exchange) passLooking(body *upstream.Body) (total int64, err error) {
 	buf := x.e.buffers.pool.Get().(*[]byte)
 	defer x.e.buffers.pool.Put(buf)
 	for !x.look.Stopped() && !body.Done() {
-		n, err := body.Read(*buf)
-		if n > 0 {
-			_, _ = x.look.Write((*buf)[:n])
-			wrote, werr := x.answering.Write((*buf)[:n])
-			total += int64(wrote)
-			if werr != nil {
-				return total, callersEnd(werr)
-			}
-		}
-		if err != nil && !body.Done() {
+		n, err := x.passPiece(body, *buf)
+		total += n
+		if err != nil {
 			return total, err
 		}
 	}
