@@ -68,12 +68,8 @@ func (s *stage) tour(ctx context.Context) (int, error) {
 		}
 	}
 	sum.Seconds = time.Since(begun).Seconds()
-	if s.o.JSON {
-		enc := json.NewEncoder(s.o.Stdout)
-		enc.SetIndent("", "  ")
-		if err := enc.Encode(sum); err != nil {
-			return 1, err
-		}
+	if err := s.sumUp(sum); err != nil {
+		return 1, err
 	}
 	if !sum.OK {
 		s.sayf("\n  the tour did not end as it must\n")
@@ -81,6 +77,16 @@ func (s *stage) tour(ctx context.Context) (int, error) {
 	}
 	s.sayf("\n  every act ended as it must, in %s\n", human(time.Since(begun)))
 	return 0, nil
+}
+
+// sumUp prints a summary for programs, if one is asked for.
+func (s *stage) sumUp(sum any) error {
+	if !s.o.JSON {
+		return nil
+	}
+	enc := json.NewEncoder(s.o.Stdout)
+	enc.SetIndent("", "  ")
+	return enc.Encode(sum)
 }
 
 func whereFailed(a Act) string {

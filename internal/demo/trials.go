@@ -2,7 +2,6 @@ package demo
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -91,12 +90,8 @@ func (s *stage) trials(ctx context.Context, n int) (int, error) {
 		add(s.badTrials(ctx, n, t))
 	}
 	sum.Seconds = time.Since(begun).Seconds()
-	if s.o.JSON {
-		enc := json.NewEncoder(s.o.Stdout)
-		enc.SetIndent("", "  ")
-		if err := enc.Encode(sum); err != nil {
-			return 1, err
-		}
+	if err := s.sumUp(sum); err != nil {
+		return 1, err
 	}
 	switch {
 	case ctx.Err() != nil:
