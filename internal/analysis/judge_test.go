@@ -295,7 +295,7 @@ func TestClockGoesBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v := Replay(tape).Verdict(); !reflect.DeepEqual(v, rec.Verdict()) {
+	if v := replay(tape).Verdict(); !reflect.DeepEqual(v, rec.Verdict()) {
 		t.Errorf("replayed %s %q, want %s %q", v.Outcome, v.Sentence, rec.Verdict().Outcome, rec.Verdict().Sentence)
 	}
 	if v := feed(3611); v.Outcome == delivery.Broken {

@@ -37,15 +37,6 @@ func (t Tape) Differs() string {
 	return fmt.Sprintf("it was judged by rules %d, and this Slipway judges by rules %d: the verdict may differ", t.Rules, Rules)
 }
 
-// Replay returns a judge that was told all of the tape.
-func Replay(t Tape) *Judge {
-	j := New(t.Policy, t.Baseline)
-	for _, e := range t.Entries {
-		j.tell(e)
-	}
-	return j
-}
-
 // Play judges the tape that was kept in the parts again. It holds one entry at a
 // time, and hands the judge out after each, to be asked and not to be told. It
 // returns the judge after the last one.
@@ -89,12 +80,9 @@ func Record(p delivery.JudgePolicy, baseline Arm) (*Recorder, error) {
 
 // Resume returns the recorder that made the parts, all of them and in order, as
 // it was when the last of them was made. If other rules judged till then, the
-// whole tape is judged anew, and the next part says so.
-func Resume(parts [][]byte) (*Recorder, error) { return ResumeEach(parts, func(Entry) {}) }
-
-// ResumeEach is Resume that hands out each entry that the judge is told. It holds
-// one of them at a time, however long the tape is.
-func ResumeEach(parts [][]byte, each func(Entry)) (*Recorder, error) {
+// whole tape is judged anew, and the next part says so. It hands out each entry
+// that the judge is told, and holds one of them at a time, however long the tape is.
+func Resume(parts [][]byte, each func(Entry)) (*Recorder, error) {
 	var judge *Judge
 	begin := func(t Tape) { judge = New(t.Policy, t.Baseline) }
 	t, last, err := decode(parts, begin, func(e Entry) {

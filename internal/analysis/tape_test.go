@@ -118,7 +118,7 @@ func TestTapeReplays(t *testing.T) {
 			if rapid.IntRange(0, 3).Draw(r, "split") == 0 {
 				keep()
 				if len(parts) > 0 && rapid.Bool().Draw(r, "restart") {
-					if rec, err = Resume(parts); err != nil {
+					if rec, err = resume(parts); err != nil {
 						r.Fatal(err)
 					}
 				}
@@ -132,7 +132,7 @@ func TestTapeReplays(t *testing.T) {
 		if err != nil {
 			r.Fatal(err)
 		}
-		if a, b := words(r, Replay(tape).Verdict()), words(r, live.Verdict()); a != b {
+		if a, b := words(r, replay(tape).Verdict()), words(r, live.Verdict()); a != b {
 			r.Fatalf("replayed %s, want %s", a, b)
 		}
 		if tape.Differs() != "" {
@@ -203,7 +203,7 @@ func TestTapeRefuses(t *testing.T) {
 		if _, err := Decode(c.parts); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: Decode = %v, want %q", name, err, c.want)
 		}
-		if _, err := Resume(c.parts); err == nil {
+		if _, err := resume(c.parts); err == nil {
 			t.Errorf("%s: Resume takes it", name)
 		}
 	}
@@ -220,7 +220,7 @@ func FuzzTape(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		tape, err := Decode([][]byte{seal(0, head.body), seal(1, body)})
 		if err == nil {
-			Replay(tape).Verdict()
+			replay(tape).Verdict()
 		}
 	})
 }
@@ -240,7 +240,7 @@ func TestTapeOfOtherRules(t *testing.T) {
 	if want := fmt.Sprintf("judged by rules %d, and this Slipway judges by rules %d", Rules+5, Rules); !strings.Contains(tape.Differs(), want) {
 		t.Errorf("Differs() = %q, want %q", tape.Differs(), want)
 	}
-	rec, err := Resume(parts)
+	rec, err := resume(parts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +321,7 @@ func TestResumeHoldsOneEntry(t *testing.T) {
 		return int64(m.HeapAlloc)
 	}
 	before, told, most := heap(), 0, int64(0)
-	again, err := ResumeEach(parts, func(e Entry) {
+	again, err := Resume(parts, func(e Entry) {
 		if told++; e.Block.Second != int64(told-1) {
 			t.Fatalf("entry %d is of second %d", told, e.Block.Second)
 		}
@@ -346,3 +346,15 @@ func tell(t *testing.T, r *Recorder, b Block) {
 		t.Fatal(err)
 	}
 }
+
+// replay returns a judge that was told all of a tape.
+func replay(t Tape) *Judge {
+	j := New(t.Policy, t.Baseline)
+	for _, e := range t.Entries {
+		j.tell(e)
+	}
+	return j
+}
+
+// resume is Resume without a look at the entries.
+func resume(parts [][]byte) (*Recorder, error) { return Resume(parts, func(Entry) {}) }

@@ -63,7 +63,7 @@ func (l *Loop) judgement(ctx context.Context, r delivery.Rollout, heard bool) (*
 
 // resume goes on where a tape ends.
 func (j *judgement) resume(parts [][]byte) (err error) {
-	j.tape, err = analysis.ResumeEach(parts, func(e analysis.Entry) {
+	j.tape, err = analysis.Resume(parts, func(e analysis.Entry) {
 		if e.Step {
 			j.step++
 		}
