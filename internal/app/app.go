@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/slipway-cd/slipway/internal/access"
 	"github.com/slipway-cd/slipway/internal/artifact"
 	"github.com/slipway-cd/slipway/internal/cli"
 	"github.com/slipway-cd/slipway/internal/control"
@@ -23,6 +24,7 @@ import (
 	"github.com/slipway-cd/slipway/internal/store"
 	"github.com/slipway-cd/slipway/internal/telemetry"
 	"github.com/slipway-cd/slipway/internal/traffic"
+	"github.com/slipway-cd/slipway/internal/web"
 )
 
 // DefaultAddr is where the API listens unless told otherwise.
@@ -126,9 +128,16 @@ func (a *App) listen(o cli.ServerOptions, bundles *artifact.Store) error {
 	if err != nil {
 		return err
 	}
-	a.handler = server.New(server.Deps{
-		Loop: a.Loop, Store: a.Store, Artifacts: bundles, Workload: a.drivers.workload, Log: a.log, Token: token, Version: Version, Metrics: a.tells, Plane: a.plane(), Traces: a.intake.traces, Addr: reached(addr, a.listener.Addr()),
-	})
+	at := reached(addr, a.listener.Addr())
+	a.handler = faces{
+		api: server.New(server.Deps{
+			Loop: a.Loop, Store: a.Store, Artifacts: bundles, Workload: a.drivers.workload, Log: a.log, Token: token, Version: Version, Metrics: a.tells, Plane: a.plane(), Traces: a.intake.traces, Addr: at,
+		}),
+		pages: web.New(web.Deps{
+			Loop: a.Loop, Store: a.Store, Workload: a.drivers.workload, Traces: a.intake.traces, Log: a.log, Version: Version,
+			Guard: access.New(access.Deps{Root: token, Addr: at}),
+		}),
+	}
 	scheme := "http"
 	if o.TLSCert != "" {
 		scheme = "https"

@@ -27,8 +27,8 @@ var floors = [][]string{
 	{"internal/proxy/"},
 	{"internal/workload/", "internal/traffic/", "internal/metric/", "internal/proxy"},
 	{"internal/control"},
-	{"internal/client", "internal/telemetry"},
-	{"internal/server", "internal/cli"},
+	{"internal/client", "internal/telemetry", "internal/access"},
+	{"internal/server", "internal/cli", "internal/web"},
 	{"internal/app", "internal/demo", "internal/demo/"},
 	{"cmd/", "internal/analysis/sim/cmd"},
 }

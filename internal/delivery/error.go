@@ -54,6 +54,12 @@ const (
 	CodeNotEligible        RefusalCode = "not_eligible"
 	CodeNoProject          RefusalCode = "no_project"
 	CodeKeyReused          RefusalCode = "idempotency_key_reused"
+	CodeUnauthorized       RefusalCode = "unauthorized"   // nobody known asks
+	CodeForbidden          RefusalCode = "forbidden"      // who asks may not
+	CodeWrongHost          RefusalCode = "wrong_host"     // asked under a name that is not this server's
+	CodeCrossSite          RefusalCode = "cross_site"     // asked by a page of another site
+	CodeTooManyTries       RefusalCode = "too_many_tries" // to sign in
+	CodeMovedOn            RefusalCode = "moved_on"       // what was seen is no longer so
 )
 
 // Refusal is a clear no: what was refused, why, who can lift it and which

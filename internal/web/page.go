@@ -1,0 +1,132 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net/http"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
+)
+
+//go:embed templates
+var templateFiles embed.FS
+
+// page is one page as it is now.
+type page struct {
+	Tab   string // of the navigation that it belongs to: "board", "changes" ...
+	Title string // of the window; what and where, most important word first
+	Name  string // of its template
+	View  any    // what the template shows
+	Live  bool   // it changes while it is looked at
+}
+
+// frame is a page with what is around every page.
+type frame struct {
+	page
+
+	Who     delivery.Who
+	Version string
+	Path    string // with the query: where the page is
+	Main    template.HTML
+}
+
+// serve answers with a page, or with a stream of what it shows.
+func (w *Web) serve(rw http.ResponseWriter, r *http.Request, who delivery.Who, show show) {
+	q := request{Request: r, Who: who}
+	if wantsStream(r) {
+		w.stream(rw, q, show)
+		return
+	}
+	p, err := show(r.Context(), q)
+	if err != nil {
+		w.refuse(rw, r, who, err)
+		return
+	}
+	w.write(rw, r, http.StatusOK, frame{page: p, Who: who})
+}
+
+// write renders a page in its frame.
+func (w *Web) write(rw http.ResponseWriter, r *http.Request, status int, f frame) {
+	f.Version, f.Path = w.d.Version, r.URL.RequestURI()
+	var out bytes.Buffer
+	main, err := w.render(f.page)
+	if err == nil {
+		f.Main = template.HTML(main) //nolint:gosec // rendered by html/template above
+		err = w.templates().ExecuteTemplate(&out, "frame", f)
+	}
+	if err != nil {
+		w.d.Log.ErrorContext(r.Context(), "page could not be rendered", slog.String("path", r.URL.Path), slog.Any("error", err))
+		http.Error(rw, "this page could not be rendered; the log of the server says why", http.StatusInternalServerError)
+		return
+	}
+	rw.Header().Set("Content-Type", "text/html; charset=utf-8")
+	rw.WriteHeader(status)
+	_, _ = rw.Write(out.Bytes()) // a browser that is gone asks again
+}
+
+// render fills the template of a page: all that its stream renews.
+func (w *Web) render(p page) ([]byte, error) {
+	var out bytes.Buffer
+	if err := w.templates().ExecuteTemplate(&out, p.Name, p.View); err != nil {
+		return nil, fmt.Errorf("web: %s: %w", p.Name, err)
+	}
+	return out.Bytes(), nil
+}
+
+// codeNoPage is of an address without a page.
+const codeNoPage delivery.RefusalCode = "unknown_page"
+
+// trouble is what a page of refusal shows.
+type trouble struct {
+	Status   int
+	Title    string
+	Why      string
+	Who      string // who can lift it
+	Next     string // the command or the edit that comes next
+	Back     string // address of the page to go on with
+	BackText string
+}
+
+// refuse answers with why a page is not shown, and what comes next.
+func (w *Web) refuse(rw http.ResponseWriter, r *http.Request, who delivery.Who, err error) {
+	no := (*delivery.Refusal)(nil)
+	if errors.As(err, &no) && no.Code == delivery.CodeUnauthorized && r.Method == http.MethodGet {
+		http.Redirect(rw, r, "/sign-in?to="+template.URLQueryEscaper(r.URL.RequestURI()), http.StatusSeeOther)
+		return
+	}
+	t := w.troubleOf(r.Context(), err)
+	w.write(rw, r, t.Status, frame{page: page{Title: t.Title, Name: "trouble", View: t}, Who: who})
+}
+
+func (w *Web) troubleOf(ctx context.Context, err error) trouble {
+	t := trouble{Status: http.StatusInternalServerError, Title: "Something went wrong", Why: err.Error(), Back: "/", BackText: "Go to the board"}
+	var no *delivery.Refusal
+	var field *delivery.FieldError
+	switch {
+	case errors.As(err, &no):
+		t.Status, t.Title, t.Why, t.Who, t.Next = http.StatusConflict, "Refused", no.Why, no.Who, no.Next
+		switch {
+		case errors.Is(err, delivery.ErrNotFound):
+			t.Status, t.Title = http.StatusNotFound, "Not there"
+		case no.Code == delivery.CodeUnauthorized || no.Code == delivery.CodeForbidden || no.Code == delivery.CodeCrossSite:
+			t.Status, t.Title = http.StatusForbidden, "Not allowed"
+		case no.Code == delivery.CodeWrongHost:
+			t.Status = http.StatusMisdirectedRequest
+		case no.Code == delivery.CodeTooManyTries:
+			t.Status = http.StatusTooManyRequests
+		}
+	case errors.As(err, &field):
+		t.Status, t.Title, t.Why, t.Next = http.StatusUnprocessableEntity, "That cannot be", field.Error(), field.Next
+	case errors.Is(err, delivery.ErrNotFound):
+		t.Status, t.Title = http.StatusNotFound, "Not there"
+	default:
+		w.d.Log.ErrorContext(ctx, "page failed", slog.Any("error", err))
+		t.Why = "something went wrong inside Slipway; the log of the server says what"
+	}
+	return t
+}

@@ -1,0 +1,103 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/slipway-cd/slipway/internal/access"
+	"github.com/slipway-cd/slipway/internal/delivery"
+)
+
+// Times of a stream.
+const (
+	lookTime = time.Second      // between two looks at what a page shows
+	beatTime = 10 * time.Second // between two signs of life when nothing changes
+	takeTime = 15 * time.Second // for the browser to take what is sent; then it is dropped
+)
+
+// wantsStream reports whether the script of a page asks for what it shows from now on.
+func wantsStream(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("Accept"), "text/event-stream")
+}
+
+// stream sends what a page shows whenever it differs from what was sent last:
+// the same template with the same data as the page itself. It ends with the
+// request, with the server, and with the right to see the page.
+func (w *Web) stream(rw http.ResponseWriter, q request, show show) {
+	ctx, cancel := context.WithCancel(q.Context())
+	defer cancel()
+	h := rw.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("X-Accel-Buffering", "no")
+	rw.WriteHeader(http.StatusOK)
+	conn := http.NewResponseController(rw)
+	ticker := time.NewTicker(lookTime)
+	defer ticker.Stop()
+	var sent []byte
+	at := time.Now()
+	for {
+		now, text, over := w.look(ctx, q, show, sent)
+		if text == "" && time.Since(at) >= beatTime {
+			text = ": live\n\n"
+		}
+		if text != "" {
+			at = time.Now()
+			_ = conn.SetWriteDeadline(at.Add(takeTime)) // a recorder in a test has none
+			if _, err := rw.Write([]byte(text)); err != nil || conn.Flush() != nil {
+				return
+			}
+		}
+		if over {
+			return
+		}
+		sent = now
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.closed:
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// look returns what the page shows now, and the message that says so: none if
+// that is what was sent last.
+func (w *Web) look(ctx context.Context, q request, show show, sent []byte) (now []byte, text string, over bool) {
+	who, err := w.d.Guard.Who(q.Request)
+	if err == nil {
+		err = access.Need(who, delivery.Reader)
+	}
+	if err != nil {
+		return sent, event("gone", "you are no longer signed in"), true
+	}
+	q.Who = who
+	p, err := show(ctx, q)
+	if err == nil {
+		now, err = w.render(p)
+	}
+	switch {
+	case err != nil:
+		return sent, event("trouble", w.troubleOf(ctx, err).Why), false
+	case bytes.Equal(now, sent):
+		return now, "", false
+	}
+	return now, event("", string(now)), false
+}
+
+// event is one message of a stream.
+func event(name, data string) string {
+	var out strings.Builder
+	if name != "" {
+		fmt.Fprintf(&out, "event: %s\n", name)
+	}
+	for line := range strings.Lines(data) {
+		out.WriteString("data: " + strings.TrimRight(line, "\r\n") + "\n")
+	}
+	out.WriteString("\n")
+	return out.String()
+}

@@ -1,0 +1,123 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"sync"
+
+	"github.com/slipway-cd/slipway/internal/access"
+	"github.com/slipway-cd/slipway/internal/control"
+	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/store"
+	"github.com/slipway-cd/slipway/internal/traces"
+	"github.com/slipway-cd/slipway/internal/workload"
+)
+
+// Deps is all that the pages show and act through.
+type Deps struct {
+	Loop     *control.Loop
+	Store    *store.Store
+	Workload workload.Driver // read for logs only
+	Traces   *traces.Keeper  // nil knows none
+	Guard    *access.Guard
+	Log      *slog.Logger
+	Version  string // of Slipway
+}
+
+// Web is the pages. It is an http.Handler; make it with New.
+type Web struct {
+	d      Deps
+	mux    *http.ServeMux
+	files  files
+	closed chan struct{} // streams end
+	once   sync.Once
+}
+
+// New returns the pages over d. It does no I/O.
+func New(d Deps) *Web {
+	w := &Web{d: d, mux: http.NewServeMux(), files: gather(), closed: make(chan struct{})}
+	w.routes()
+	return w
+}
+
+// routes is every page and action in one place.
+func (w *Web) routes() {
+	w.mux.Handle("GET /static/", http.StripPrefix("/static/", w.files))
+	w.mux.HandleFunc("GET /sign-in", w.signInPage)
+	w.mux.HandleFunc("POST /sign-in", w.signIn)
+	w.mux.HandleFunc("POST /sign-out", w.signOut)
+	w.page("GET /{$}", w.board)
+}
+
+// page registers a page that whoever may read may see.
+func (w *Web) page(pattern string, show show) {
+	w.mux.HandleFunc(pattern, func(rw http.ResponseWriter, r *http.Request) {
+		who, err := w.d.Guard.Who(r)
+		if err == nil {
+			err = access.Need(who, delivery.Reader)
+		}
+		if err != nil {
+			w.refuse(rw, r, who, err)
+			return
+		}
+		w.serve(rw, r, who, show)
+	})
+}
+
+// HangUp ends every stream. Serve of package server calls it when it stops.
+func (w *Web) HangUp() { w.once.Do(func() { close(w.closed) }) }
+
+// policy lets a browser load what this server sends, and nothing else: no script
+// and no style within a page, no other origin, no frame, no form to elsewhere.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// ServeHTTP answers one request.
+func (w *Web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	defer w.recovered(rw, r)
+	h := rw.Header()
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+	if _, pattern := w.mux.Handler(r); pattern == "" {
+		who, err := w.d.Guard.Who(r)
+		if err == nil {
+			err = &delivery.Refusal{Code: codeNoPage, Why: "there is no page " + r.URL.Path, Next: "the board shows what there is"}
+		}
+		w.refuse(rw, r, who, err)
+		return
+	}
+	w.mux.ServeHTTP(rw, r)
+}
+
+// recovered turns a panic of a page into a page that says so, and a line in the log.
+func (w *Web) recovered(rw http.ResponseWriter, r *http.Request) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(v)
+	}
+	w.d.Log.ErrorContext(r.Context(), "page panicked", slog.String("path", r.URL.Path), slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
+	w.refuse(rw, r, delivery.Who{}, errPanicked)
+}
+
+var errPanicked = errors.New("something went wrong inside Slipway")
+
+// show reads what a page shows. It is called for a page and again for each
+// moment of its stream, and writes nothing.
+type show func(ctx context.Context, q request) (page, error)
+
+// request is what a page may know of the request for it.
+type request struct {
+	*http.Request
+
+	Who delivery.Who
+}
