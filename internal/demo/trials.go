@@ -43,7 +43,8 @@ type Trial struct {
 	Took   []Took   `json:"took"`      // of those, the shortest first
 	Wrong  []string `json:"otherwise"` // how the others ended
 
-	good bool // it is not to come back
+	good  bool // it is not to come back
+	first bool // it is to come back at the first step
 }
 
 // Took is how long one rollout took, and after how many requests to the new release.
@@ -83,9 +84,9 @@ func (s *stage) trials(ctx context.Context, n int) (int, error) {
 		return 1, err
 	}
 	for _, t := range []Trial{
-		{Name: "payment v3-bad", Wanted: "caught at the first step", Plan: planned},
-		{Name: "payment v4-slow", Wanted: "caught at the first step"},
-		{Name: "pricing v3-empty", Wanted: "caught at the first step, though only its callers fail"},
+		{Name: "payment v3-bad", Wanted: "caught at the first step", Plan: planned, first: true},
+		{Name: "payment v4-slow", Wanted: "caught"},
+		{Name: "pricing v3-empty", Wanted: "caught, though only its callers fail"},
 	} {
 		add(s.badTrials(ctx, n, t))
 	}
@@ -113,6 +114,9 @@ func (s *stage) tell(t Trial) {
 	if k := len(t.Took); k > 0 {
 		s.sayf("   median %.1f s, longest %.1f s", t.Took[k/2].Seconds, t.Took[k-1].Seconds)
 	}
+	if late := t.late(); late > 0 {
+		s.sayf(", %d of them after the first step", late)
+	}
 	s.sayf("\n")
 	if t.Held > 0 {
 		s.sayf("       %d not proven within %s, and taken back by us\n", t.Held, human(trialLimit))
@@ -125,6 +129,16 @@ func (s *stage) tell(t Trial) {
 	}
 }
 
+// late counts what was caught, but not at the first step.
+func (t Trial) late() (n int) {
+	for _, k := range t.Took {
+		if !t.good && k.Step > 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // goodTrials rolls the same code out with another configuration each time, in
 // all services at once, n times each.
 func (s *stage) goodTrials(ctx context.Context, n int) Trial {
@@ -135,6 +149,9 @@ func (s *stage) goodTrials(ctx context.Context, n int) Trial {
 	for _, service := range services {
 		hands.Go(func() {
 			for i := range n {
+				if ctx.Err() != nil {
+					return
+				}
 				r, err := s.trial(ctx, control.Submission{Service: service, Env: s.prod(), Set: map[string]string{"TRIAL": strconv.Itoa(i + 1)}})
 				mu.Lock()
 				t.note(r, err, r.State == delivery.Done)
@@ -180,11 +197,14 @@ func (s *stage) badTrials(ctx context.Context, n int, t Trial) Trial {
 	service, version, _ := strings.Cut(t.Name, " ")
 	t.N = n
 	for i := range n { // with a configuration of its own each is another release, and not the one that is held
+		if ctx.Err() != nil {
+			break
+		}
 		r, err := s.trial(ctx, control.Submission{
 			Service: service, Version: version, Set: map[string]string{"TRIAL": strconv.Itoa(i + 1)},
 			Env: s.prod(), BreakGlass: true,
 		})
-		t.note(r, err, r.State == delivery.Reverted && r.Cause.Kind == delivery.CauseVerdict && r.Step == 0)
+		t.note(r, err, r.State == delivery.Reverted && r.Cause.Kind == delivery.CauseVerdict && (r.Step == 0 || !t.first))
 	}
 	return t
 }
