@@ -61,6 +61,7 @@ type Call struct {
 	Callee   string `json:"callee"`
 	Requests uint64 `json:"requests"`
 	Failed   uint64 `json:"failed"`
+	Seconds  int64  `json:"seconds"` // that they were counted in, 600 at most
 }
 
 // Board says what runs where, and what can be deployed right now.

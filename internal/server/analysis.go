@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"errors"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/control"
@@ -76,6 +77,9 @@ func (s *Server) queryMetrics(_ context.Context, in *queryMetricsInput) (*output
 		q.Quantile = cmp.Or(in.Quantile, 0.95)
 	}
 	lines, err := s.d.Loop.Query(q)
+	if bad, ok := errors.AsType[*delivery.FieldError](err); ok && bad.Field == "select" {
+		return nil, delivery.InvalidNext("name", bad.Why, bad.Next)
+	}
 	if err != nil {
 		return nil, err
 	}

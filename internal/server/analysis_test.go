@@ -27,6 +27,8 @@ func TestAnalysisRoutes(t *testing.T) {
 		{"/metrics/query", http.StatusUnprocessableEntity, "name"},
 		{"/metrics/query?name=%7B%7D", http.StatusUnprocessableEntity, "name"},
 		{"/metrics/query?name=requests&from=1&to=2000000000&step=1", http.StatusUnprocessableEntity, "step"},
+		{"/metrics/query?name=request", http.StatusUnprocessableEntity, "it has requests, failed, units, units_bad and latency"},
+		{"/metrics/query?name=requests&show=mean", http.StatusUnprocessableEntity, "says nothing of requests, which is a counter"},
 		{"/metrics/query?name=requests&source=moon", http.StatusUnprocessableEntity, "source"},
 	} {
 		r := h.call(ask{method: http.MethodGet, path: c.path})

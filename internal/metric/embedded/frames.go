@@ -173,6 +173,19 @@ func (c *frames) forget(limit int64) {
 	}
 }
 
+// earliest is the second of the oldest block that is kept.
+func (c *frames) earliest() int64 {
+	first := c.newest
+	for _, lines := range c.routes {
+		for _, l := range lines {
+			if len(l.marks) > 0 {
+				first = min(first, l.marks[0].second)
+			}
+		}
+	}
+	return first
+}
+
 // each calls fn with the blocks of a route from first to last, of the lines that
 // want picks. The block is fn's until it returns.
 func (c *frames) each(route string, first, last int64, want func(*line) bool, fn func(*traffic.Block)) {

@@ -214,7 +214,7 @@ func TestFramesForgetAndRewind(t *testing.T) {
 	if n, _ := s.Exposure("prod/api", "r1", 0, now.Unix()); n < keptSeconds || n > keptSeconds+strideAge+1 {
 		t.Errorf("%d seconds are kept, want %d and a stride", n, keptSeconds)
 	}
-	if calls := s.Calls("shop"); len(calls) != 1 || calls[0] != (Call{"prod", "shop", "api", callWindow + 1, callWindow + 1}) {
+	if calls := s.Calls("shop"); len(calls) != 1 || calls[0] != (Call{"prod", "shop", "api", callWindow, callWindow, callWindow}) {
 		t.Errorf("Calls = %+v", calls)
 	}
 	back := now.Add(-time.Hour)
@@ -228,6 +228,34 @@ func TestFramesForgetAndRewind(t *testing.T) {
 	s.Take(traffic.Frame{At: back.Add(2 * time.Hour)}, back.Add(2*time.Hour))
 	if lines := len(s.frames.routes); lines != 0 {
 		t.Errorf("%d routes are kept of a time long past", lines)
+	}
+}
+
+// Who called whom is told of the last ten minutes: of those of now, though nobody
+// calls any more, and of no longer than calls are known.
+func TestCallsAreOfNow(t *testing.T) {
+	s, at := New(), time.Unix(1_000_000, 0)
+	send := func(second int64, requests ...traffic.Block) {
+		for i := range requests {
+			requests[i].Route, requests[i].Release, requests[i].Caller, requests[i].Second = "prod/api", "r1", "shop", at.Unix()+second
+		}
+		s.Take(traffic.Frame{At: at.Add(time.Duration(second) * time.Second), Boot: "a", Blocks: requests}, at.Add(time.Duration(second)*time.Second))
+	}
+	if calls := s.Calls(""); len(calls) != 0 {
+		t.Errorf("Calls = %+v of a new store, want none", calls)
+	}
+	for second := range int64(60) {
+		send(second, traffic.Block{Requests: 2, Server: 1})
+	}
+	for _, want := range []struct{ silence, requests, seconds int64 }{{59, 120, 60}, {119, 120, 120}, {599, 120, 600}, {629, 60, 600}, {700, 0, 0}} {
+		send(want.silence)
+		var got Call
+		if calls := s.Calls("api"); len(calls) > 0 {
+			got = calls[0]
+		}
+		if int64(got.Requests) != want.requests || int64(got.Failed)*2 != want.requests || got.Seconds != want.seconds {
+			t.Errorf("after %d s: %+v, want %d requests in %d s", want.silence, got, want.requests, want.seconds)
+		}
 	}
 }
 

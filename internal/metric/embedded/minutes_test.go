@@ -230,6 +230,10 @@ func TestQueryRefuses(t *testing.T) {
 		"take 58s": func(q *Query) { q.Last = q.First.Add(24 * time.Hour) },
 		"quantile": func(q *Query) { q.Show = ShowQuantile },
 		"show":     func(q *Query) { q.Show = "median" },
+		`no number "request"; it has requests, failed, units, units_bad and latency`: func(q *Query) { q.Select.Name = "request" },
+		"labels":                   func(q *Query) { q.Select.Matchers = []Matcher{{Label: "code", Op: "=", Value: "500"}} },
+		"says nothing of requests": func(q *Query) { q.Show = ShowMax },
+		"which is a histogram":     func(q *Query) { q.Select.Name, q.Show = Latency, ShowMax },
 	} {
 		q := good
 		spoil(&q)
@@ -249,5 +253,46 @@ func TestQueryRefuses(t *testing.T) {
 	q.From, q.Select.Name = delivery.FromService, "n_total"
 	if _, err := s.Query(q); !errors.Is(err, delivery.ErrInvalid) || !strings.Contains(err.Error(), "picks more than 500") {
 		t.Errorf("too many lines: %v", err)
+	}
+}
+
+// What is known of a service is listed, whatever its labels, and what is not kept
+// is listed with the reason.
+func TestNames(t *testing.T) {
+	s, clock := at(noon)
+	for second := range int64(2) {
+		clock.at = time.Unix(noon+second, 0)
+		for i := range maxOfName + 1 {
+			x := sample("users_total", noon+second, float64(second))
+			x.Labels = []metric.Label{{Name: "user", Value: fmt.Sprint(i)}}
+			s.Add([]metric.Sample{x})
+		}
+		for _, code := range []string{"200", "500"} {
+			x := sample("n_total", noon+second, float64(second))
+			x.Labels = []metric.Label{{Name: "code", Value: code}}
+			s.Add([]metric.Sample{x})
+		}
+		level := sample("memory", noon+second, 1)
+		level.Kind, level.From = metric.Gauge, delivery.FromWorkload
+		other := sample("elsewhere", noon+second, 1)
+		other.Env = "staging"
+		s.Add([]metric.Sample{level, other})
+	}
+	want := []Name{
+		{delivery.FromService, "n_total", metric.Counter, 2, ""},
+		{delivery.FromService, "users_total", "", 0, whyCrowded},
+		{delivery.FromWorkload, "memory", metric.Gauge, 1, ""},
+	}
+	if got, more := s.Names("prod", "api"); !slices.Equal(got, want) || more != 0 {
+		t.Errorf("Names = %+v and %d more, want %+v", got, more, want)
+	}
+	if got, _ := s.Names("", ""); len(got) != 4 {
+		t.Errorf("Names = %+v of everything, want elsewhere too", got)
+	}
+	for i := range maxNames {
+		s.Add([]metric.Sample{sample(fmt.Sprintf("m%d", i), noon+2, 1)})
+	}
+	if got, more := s.Names("prod", "api"); len(got) != maxNames || more != 3 {
+		t.Errorf("%d names and %d more, want %d and 3", len(got), more, maxNames)
 	}
 }

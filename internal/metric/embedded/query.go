@@ -111,7 +111,32 @@ func (q Query) check() error {
 	if !slices.Contains([]Show{ShowRate, ShowIncrease, ShowMean, ShowMax, ShowQuantile}, q.Show) {
 		return delivery.Invalid("show", fmt.Sprintf("%q is none of rate, increase, mean, max, quantile", q.Show))
 	}
+	if q.From == "" || q.From == delivery.FromTraffic {
+		return q.checkTraffic()
+	}
 	return nil
+}
+
+// checkTraffic refuses what the data plane could never answer. What services tell
+// may yet come; of its own numbers there are these and no others.
+func (q Query) checkTraffic() error {
+	_, kind, known := flow{}.sums(q.Select.Name)
+	switch {
+	case !known:
+		return delivery.InvalidNext("select", fmt.Sprintf("the data plane has no number %q; it has %s, %s, %s, %s and %s", q.Select.Name, Requests, Failures, Units, UnitsBad, Latency), "choose one of these, or the source service for what a service tells of itself")
+	case len(q.Select.Matchers) > 0:
+		return delivery.Invalid("select", "has labels, and numbers of the data plane have none; choose the service, environment or release beside it")
+	case !shows(q.Show, kind):
+		return delivery.Invalid("show", fmt.Sprintf("%s says nothing of %s, which is a %s", q.Show, q.Select.Name, kind))
+	}
+	return nil
+}
+
+// shows says whether there is such a thing to show of a kind.
+func shows(s Show, kind metric.SeriesKind) bool {
+	return kind != metric.Gauge && (s == ShowRate || s == ShowIncrease) ||
+		kind == metric.Gauge && (s == ShowMean || s == ShowMax) ||
+		kind == metric.Histogram && (s == ShowQuantile || s == ShowMean)
 }
 
 // fine says whether a query is answered from single seconds.
@@ -284,10 +309,7 @@ func (a *sums) show(q Query, kind metric.SeriesKind) (v float64, ok bool) {
 	case ShowQuantile:
 		v = quantile(a.buckets, q.Quantile)
 	}
-	known := kind != metric.Gauge && (q.Show == ShowRate || q.Show == ShowIncrease) ||
-		kind == metric.Gauge && (q.Show == ShowMean || q.Show == ShowMax) ||
-		kind == metric.Histogram && (q.Show == ShowQuantile || q.Show == ShowMean)
-	return v, known && !math.IsNaN(v) && !math.IsInf(v, 0)
+	return v, shows(q.Show, kind) && !math.IsNaN(v) && !math.IsInf(v, 0)
 }
 
 // meanOf is how many values a mean is taken over.

@@ -172,6 +172,7 @@ func failedOf(b *traffic.Block) uint64 { return b.Server + b.Connect + b.Timeout
 type Call struct {
 	Env, Caller, Callee string
 	Requests, Failed    uint64
+	Seconds             int64 // that they were counted in: those of the window since the first request that is known
 }
 
 // callWindow is how far back calls are added up, in seconds.
@@ -182,15 +183,17 @@ func (s *Store) Calls(service string) []Call {
 	s.frames.mu.Lock()
 	defer s.frames.mu.Unlock()
 	by := map[[3]string]*Call{}
+	last := max(s.frames.newest, s.frames.heard.Unix())
+	first := max(last-callWindow+1, s.frames.earliest())
 	for route := range s.frames.routes {
 		env, callee, _ := strings.Cut(route, "/")
 		want := func(l *line) bool {
 			return traffic.Drawn(l.caller) && (service == "" || callee == service || l.caller == service)
 		}
-		s.frames.each(route, s.frames.newest-callWindow, s.frames.newest, want, func(b *traffic.Block) {
+		s.frames.each(route, first, last, want, func(b *traffic.Block) {
 			id := [3]string{env, b.Caller, callee}
 			if by[id] == nil {
-				by[id] = &Call{Env: env, Caller: b.Caller, Callee: callee}
+				by[id] = &Call{Env: env, Caller: b.Caller, Callee: callee, Seconds: last - first + 1}
 			}
 			by[id].Requests += b.Requests
 			by[id].Failed += failedOf(b)
