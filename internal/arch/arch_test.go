@@ -27,7 +27,7 @@ var floors = [][]string{
 	{"internal/proxy/"},
 	{"internal/workload/", "internal/traffic/", "internal/metric/", "internal/proxy"},
 	{"internal/control"},
-	{"internal/client", "internal/telemetry", "internal/access"},
+	{"internal/client", "internal/telemetry", "internal/access", "internal/control/controltest"},
 	{"internal/server", "internal/cli", "internal/web"},
 	{"internal/app", "internal/demo", "internal/demo/"},
 	{"cmd/", "internal/analysis/sim/cmd"},

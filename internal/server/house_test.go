@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/slipway-cd/slipway/internal/artifact"
 	"github.com/slipway-cd/slipway/internal/control"
+	"github.com/slipway-cd/slipway/internal/control/controltest"
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/store"
 	"github.com/slipway-cd/slipway/internal/traffic"
@@ -43,155 +43,11 @@ environments:
 rollout: { strategy: recreate, soak: 0s }
 `
 
-// machine is a workload and a data plane in memory: what is ensured is ready
-// at once, and what is applied is acknowledged at once.
-type machine struct {
-	mu      sync.Mutex
-	runs    map[workload.ID]workload.Status
-	started int
-	table   traffic.Table
-	lines   []workload.LogLine
-	written chan struct{} // closed and replaced when a line is written
-	bell    chan struct{}
-	failed  []traffic.Sample
-}
-
-func newMachine() *machine {
-	return &machine{runs: map[workload.ID]workload.Status{}, bell: make(chan struct{}, 1), written: make(chan struct{})}
-}
-
-func (m *machine) Ensure(_ context.Context, s workload.Spec) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if _, there := m.runs[s.ID]; !there {
-		now := time.Now()
-		m.started++
-		m.runs[s.ID] = workload.Status{Spec: s, Phase: workload.Ready, Addr: fmt.Sprintf("127.0.0.1:%d", 20000+m.started), Started: now, Since: now, PID: 1}
-	}
-	m.ring()
-	return nil
-}
-
-func (m *machine) Stop(_ context.Context, id workload.ID) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.runs, id)
-	m.ring()
-	return nil
-}
-
-func (m *machine) List(context.Context) ([]workload.Status, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var out []workload.Status
-	for _, s := range m.runs {
-		out = append(out, s)
-	}
-	return out, nil
-}
-
-func (m *machine) Logs(ctx context.Context, q workload.LogQuery, line func(workload.LogLine) bool) error {
-	for sent := 0; ; {
-		m.mu.Lock()
-		lines, written := m.lines, m.written
-		m.mu.Unlock()
-		if q.Want != nil {
-			lines = slices.DeleteFunc(slices.Clone(lines), func(l workload.LogLine) bool { return !q.Want(l) })
-		}
-		if q.Tail > 0 && sent == 0 && len(lines) > q.Tail {
-			sent = len(lines) - q.Tail
-		}
-		for ; sent < len(lines); sent++ {
-			if !line(lines[sent]) {
-				return nil
-			}
-		}
-		if !q.Follow {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-written:
-		}
-	}
-}
-
-func (m *machine) say(text string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.lines = append(m.lines, workload.LogLine{At: time.Now(), ID: "prod.cart.r1.0", Stream: "stdout", Text: text})
-	close(m.written)
-	m.written = make(chan struct{})
-}
-
-func (m *machine) Changed() <-chan struct{} { return m.bell }
-
-func (m *machine) ring() {
-	select {
-	case m.bell <- struct{}{}:
-	default:
-	}
-}
-
-// plane is the data plane of a machine.
-type plane struct{ *machine }
-
-func (p plane) Apply(_ context.Context, t traffic.Table) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if t.Generation < p.table.Generation {
-		return delivery.ErrConflict
-	}
-	p.table = t
-	return nil
-}
-
-func (p plane) State(context.Context) (traffic.State, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := traffic.State{Generation: p.table.Generation, Started: time.Now(), PID: 1, Version: "test"}
-	for _, l := range p.table.Listeners {
-		s.Listeners = append(s.Listeners, traffic.ListenerState{Name: l.Name, Addr: l.Addr})
-	}
-	for _, r := range p.table.Routes {
-		rs := traffic.RouteState{Name: r.Name, Gen: r.Gen, Preview: r.Preview}
-		for _, pool := range r.Pools {
-			ps := traffic.PoolState{Release: pool.Release, Healthy: len(pool.Endpoints)}
-			for _, e := range pool.Endpoints {
-				ps.Endpoints = append(ps.Endpoints, traffic.EndpointState{ID: e.ID, Addr: e.Addr, Healthy: true})
-			}
-			rs.Split = append(rs.Split, delivery.Share{Release: pool.Release, Weight: pool.Weight})
-			rs.Pools = append(rs.Pools, ps)
-		}
-		s.Routes = append(s.Routes, rs)
-	}
-	return s, nil
-}
-
-func (p plane) Watch(ctx context.Context, _ int64, frame func(traffic.Frame)) error {
-	ticker := time.NewTicker(100 * time.Millisecond)
-	defer ticker.Stop()
-	sent := 0
-	for {
-		p.mu.Lock()
-		failed := p.failed[sent:]
-		sent = len(p.failed)
-		p.mu.Unlock()
-		frame(traffic.Frame{At: time.Now(), Boot: "test", Failed: failed})
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-ticker.C:
-		}
-	}
-}
-
 // house is a whole control plane that answers on a real port.
 type house struct {
 	t       *testing.T
 	url     string
-	m       *machine
+	m       *controltest.Machine
 	store   *store.Store
 	bundles *artifact.Store
 	loop    *control.Loop
@@ -218,8 +74,8 @@ func buildIn(t *testing.T, dir string) *house {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	h := &house{t: t, m: newMachine(), store: st, bundles: bundles}
-	h.loop = control.New(control.Deps{Store: st, Workload: h.m, Traffic: traffic.New(plane{h.m}), Artifacts: bundles, PreviewKey: []byte(testKey), Log: log})
+	h := &house{t: t, m: controltest.New(), store: st, bundles: bundles}
+	h.loop = control.New(control.Deps{Store: st, Workload: h.m, Traffic: traffic.New(h.m.Plane()), Artifacts: bundles, PreviewKey: []byte(testKey), Log: log})
 	l, err := Listen("127.0.0.1:0", ListenOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -283,6 +139,11 @@ func (h *house) deploy(service, version string) control.Submitted {
 	var out control.Submitted
 	h.post("/changes", control.Submission{Service: service, Version: version, Bundle: h.bundle(service + version)}).want(http.StatusCreated).into(&out)
 	return out
+}
+
+// say makes an instance of cart in prod write a line.
+func (h *house) say(rel delivery.ReleaseID, text string) {
+	h.m.Say(workload.ID("prod.cart."+string(rel)+".0"), text)
 }
 
 // ask is one request.

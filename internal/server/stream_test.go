@@ -229,7 +229,7 @@ func TestStopEndsStreams(t *testing.T) {
 func TestLogs(t *testing.T) {
 	h := build(t).shop()
 	for i := range 10 {
-		h.m.say(fmt.Sprintf("line %d", i))
+		h.say("r1", fmt.Sprintf("line %d", i))
 	}
 	lines := strings.Split(strings.TrimSpace(string(h.call(ask{method: "GET", path: "/services/cart/logs?tail=3", header: map[string]string{"Accept": "application/x-ndjson"}}).want(http.StatusOK).Body)), "\n")
 	if len(lines) != 3 || !strings.Contains(lines[0], "line 7") || !strings.Contains(lines[2], "line 9") {
@@ -245,7 +245,7 @@ func TestLogs(t *testing.T) {
 	}
 	for _, want := range []string{"line 9", "a\nb", "later"} {
 		if want != "line 9" {
-			h.m.say(want)
+			h.say("r1", want)
 		}
 		text, err := l.r.ReadString('\n')
 		var line workload.LogLine
@@ -266,12 +266,12 @@ func TestLogs(t *testing.T) {
 // Lines are searched by level, text, trace, time and release, and say what was read of them.
 func TestSearchLogs(t *testing.T) {
 	h := build(t).shop()
-	h.deploy("cart", "v1")
+	rel := h.deploy("cart", "v1").Release.ID
 	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-	h.m.say("plain")
-	h.m.say(`{"level":"INFO","msg":"listening"}`)
-	h.m.say(`level=warn msg="slow bank"`)
-	h.m.say(`{"level":"ERROR","msg":"Bank refused","trace_id":"` + trace + `"}`)
+	h.say(rel, "plain")
+	h.say(rel, `{"level":"INFO","msg":"listening"}`)
+	h.say(rel, `level=warn msg="slow bank"`)
+	h.say(rel, `{"level":"ERROR","msg":"Bank refused","trace_id":"`+trace+`"}`)
 	for query, want := range map[string][]string{
 		"":                                    {"plain", "listening", "slow bank", "Bank refused"},
 		"level=warn":                          {"slow bank", "Bank refused"},
@@ -312,9 +312,7 @@ func TestSearchLogs(t *testing.T) {
 func TestFailedRequests(t *testing.T) {
 	h := build(t).shop().run()
 	fail := func(path string) {
-		h.m.mu.Lock()
-		defer h.m.mu.Unlock()
-		h.m.failed = append(h.m.failed, traffic.Sample{At: time.Now(), Route: "prod/cart", Release: "r1", Method: "GET", Path: path, Status: 500})
+		h.m.Fail(traffic.Sample{At: time.Now(), Route: "prod/cart", Release: "r1", Method: "GET", Path: path, Status: 500})
 	}
 	fail("/a")
 	fail("/b")

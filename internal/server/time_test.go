@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/artifact"
+	"github.com/slipway-cd/slipway/internal/control/controltest"
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/store"
 )
@@ -71,7 +72,7 @@ func inBubble(t *testing.T, test func(*bubble)) {
 			t.Fatal(err)
 		}
 		log := slog.New(slog.DiscardHandler)
-		b := &bubble{t: t, pipes: newPipes(), store: st, server: New(Deps{Store: st, Artifacts: bundles, Workload: newMachine(), Log: log, Token: testToken, Addr: "127.0.0.1:7500"})}
+		b := &bubble{t: t, pipes: newPipes(), store: st, server: New(Deps{Store: st, Artifacts: bundles, Workload: controltest.New(), Log: log, Token: testToken, Addr: "127.0.0.1:7500"})}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- Serve(ctx, b.pipes, b.server, log) }()

@@ -1,0 +1,77 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/slipway-cd/slipway/internal/access"
+	"github.com/slipway-cd/slipway/internal/server"
+)
+
+// served is a house that answers on a real port, API and pages, and can be
+// stopped and started there as often as a test likes.
+type served struct {
+	h    *house
+	addr string // host:port, the same after a stop
+	stop func()
+}
+
+// serve opens a port for the house. The pages that answer there are new ones:
+// sessions end with them, as with a real server that is started again.
+func (h *house) serve() *served {
+	h.t.Helper()
+	s := &served{h: h, addr: "127.0.0.1:0", stop: func() {}}
+	h.t.Cleanup(func() { s.stop() })
+	s.start()
+	return s
+}
+
+// url is where a page is found.
+func (s *served) url(path string) string { return "http://" + s.addr + path }
+
+// start listens, at the second time where it did before.
+func (s *served) start() {
+	h := s.h
+	h.t.Helper()
+	l, err := server.Listen(s.addr, server.ListenOptions{})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	s.addr = l.Addr().String()
+	d := h.deps
+	d.Guard = access.New(access.Deps{Root: testToken, Addr: s.addr})
+	both := bothFaces{
+		api:   server.New(server.Deps{Loop: h.loop, Store: h.store, Artifacts: h.bundles, Workload: h.m, Log: d.Log, Token: testToken, Version: d.Version, Addr: s.addr}),
+		pages: New(d),
+	}
+	ctx, cancel := context.WithCancel(h.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(ctx, l, both, d.Log) }()
+	s.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			h.t.Errorf("Serve = %v", err)
+		}
+	})
+}
+
+// bothFaces is the API and the pages at one address, as package app has them.
+type bothFaces struct {
+	api   *server.Server
+	pages *Web
+}
+
+func (f bothFaces) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, "/api/") {
+		f.api.ServeHTTP(w, r)
+		return
+	}
+	f.pages.ServeHTTP(w, r)
+}
+
+func (f bothFaces) HangUp() {
+	f.api.HangUp()
+	f.pages.HangUp()
+}
