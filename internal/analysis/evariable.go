@@ -186,6 +186,8 @@ type mixture struct {
 	restarts int
 	blocks   int
 	peak     float64 // largest log evidence so far
+	sum      float64 // log evidence as of the last win or restart
+	summed   bool    // sum is
 }
 
 // onset says how likely trouble is thought to begin when: with the first block
@@ -227,7 +229,10 @@ func (m *mixture) reset() {
 
 // win multiplies the wealth of alternative k by e^gain; after the last
 // alternative of a block comes close.
-func (m *mixture) win(k int, gain float64) { m.log[k] += gain }
+func (m *mixture) win(k int, gain float64) {
+	m.log[k] += gain
+	m.summed = false
+}
 
 // close ends a block.
 func (m *mixture) close() {
@@ -248,10 +253,17 @@ func (m *mixture) restart() {
 		m.log[k] = logAdd(w, part)
 	}
 	m.reserve = left / (i + 1)
+	m.summed = false
 }
 
-// evidence returns the logarithm of the e-process.
-func (m *mixture) evidence() float64 { return logAdd(logMean(m.log), math.Log(m.reserve)) }
+// evidence returns the logarithm of the e-process. It is asked for several times
+// in a second, and summed up once.
+func (m *mixture) evidence() float64 {
+	if !m.summed {
+		m.sum, m.summed = logAdd(logMean(m.log), math.Log(m.reserve)), true
+	}
+	return m.sum
+}
 
 func logAdd(a, b float64) float64 {
 	if a < b {
