@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"html/template"
 	"io/fs"
+	"maps"
 	"mime"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -80,6 +82,16 @@ func asset(name string) (string, error) {
 	}
 	return "/static/" + hashed(name, content), nil
 }
+
+// build names what pages are made of: a page that was made by another Slipway knows
+// by it that there is a newer one.
+var build = sync.OnceValue(func() string {
+	sum := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(assets())) {
+		_, _ = sum.Write([]byte(hashed(name, assets()[name]))) // to a hash
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:6])
+})
 
 // ServeHTTP answers with one file.
 func (f files) ServeHTTP(rw http.ResponseWriter, r *http.Request) {

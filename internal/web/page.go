@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
 )
@@ -30,19 +31,17 @@ type frame struct {
 	page
 
 	Who     delivery.Who
+	Nav     []tab
 	Version string
 	Path    string // with the query: where the page is
+	Offset  int    // of the server's zone, in seconds east of UTC
+	Zone    string // and its name
 	Main    template.HTML
 }
 
-// serve answers with a page, or with a stream of what it shows.
+// serve answers with a page.
 func (w *Web) serve(rw http.ResponseWriter, r *http.Request, who delivery.Who, show show) {
-	q := request{Request: r, Who: who}
-	if wantsStream(r) {
-		w.stream(rw, q, show)
-		return
-	}
-	p, err := show(r.Context(), q)
+	p, err := show(r.Context(), request{Request: r, Who: who})
 	if err != nil {
 		w.refuse(rw, r, who, err)
 		return
@@ -52,7 +51,8 @@ func (w *Web) serve(rw http.ResponseWriter, r *http.Request, who delivery.Who, s
 
 // write renders a page in its frame.
 func (w *Web) write(rw http.ResponseWriter, r *http.Request, status int, f frame) {
-	f.Version, f.Path = w.d.Version, r.URL.RequestURI()
+	f.Version, f.Path, f.Nav = w.d.Version, r.URL.RequestURI(), w.nav()
+	f.Offset, f.Zone = zone(time.Now())
 	var out bytes.Buffer
 	main, err := w.render(f.page)
 	if err == nil {

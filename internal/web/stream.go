@@ -14,8 +14,7 @@ import (
 
 // Times of a stream.
 const (
-	lookTime = time.Second      // between two looks at what a page shows
-	beatTime = 10 * time.Second // between two signs of life when nothing changes
+	lookTime = time.Second      // between two looks at what a page shows, each a sign of life
 	takeTime = 15 * time.Second // for the browser to take what is sent; then it is dropped
 )
 
@@ -24,11 +23,11 @@ func wantsStream(r *http.Request) bool {
 	return strings.Contains(r.Header.Get("Accept"), "text/event-stream")
 }
 
-// stream sends what a page shows whenever it differs from what was sent last:
-// the same template with the same data as the page itself. It ends with the
-// request, with the server, and with the right to see the page.
-func (w *Web) stream(rw http.ResponseWriter, q request, show show) {
-	ctx, cancel := context.WithCancel(q.Context())
+// stream says which build it is from and sends what a page shows whenever it differs
+// from what was sent last: the same template with the same data as the page itself.
+// It ends with the request, with the server, and with the right to see the page.
+func (w *Web) stream(ctx context.Context, rw http.ResponseWriter, q request, show show) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	h := rw.Header()
 	h.Set("Content-Type", "text/event-stream")
@@ -38,19 +37,14 @@ func (w *Web) stream(rw http.ResponseWriter, q request, show show) {
 	ticker := time.NewTicker(lookTime)
 	defer ticker.Stop()
 	var sent []byte
-	at := time.Now()
+	hello := event("build", build())
 	for {
 		now, text, over := w.look(ctx, q, show, sent)
-		if text == "" && time.Since(at) >= beatTime {
-			text = ": live\n\n"
+		_ = conn.SetWriteDeadline(time.Now().Add(takeTime)) // a recorder in a test has none
+		if _, err := rw.Write([]byte(hello + text)); err != nil || conn.Flush() != nil {
+			return
 		}
-		if text != "" {
-			at = time.Now()
-			_ = conn.SetWriteDeadline(at.Add(takeTime)) // a recorder in a test has none
-			if _, err := rw.Write([]byte(text)); err != nil || conn.Flush() != nil {
-				return
-			}
-		}
+		hello = ""
 		if over {
 			return
 		}
@@ -65,8 +59,8 @@ func (w *Web) stream(rw http.ResponseWriter, q request, show show) {
 	}
 }
 
-// look returns what the page shows now, and the message that says so: none if
-// that is what was sent last.
+// look returns what the page shows now, and the message that says so: a sign of life
+// if that is what was sent last.
 func (w *Web) look(ctx context.Context, q request, show show, sent []byte) (now []byte, text string, over bool) {
 	who, err := w.d.Guard.Who(q.Request)
 	if err == nil {
@@ -84,7 +78,7 @@ func (w *Web) look(ctx context.Context, q request, show show, sent []byte) (now 
 	case err != nil:
 		return sent, event("trouble", w.troubleOf(ctx, err).Why), false
 	case bytes.Equal(now, sent):
-		return now, "", false
+		return now, event("beat", ""), false
 	}
 	return now, event("", string(now)), false
 }
@@ -95,8 +89,8 @@ func event(name, data string) string {
 	if name != "" {
 		fmt.Fprintf(&out, "event: %s\n", name)
 	}
-	for line := range strings.Lines(data) {
-		out.WriteString("data: " + strings.TrimRight(line, "\r\n") + "\n")
+	for line := range strings.Lines(strings.ReplaceAll(data, "\r", " ")) { // a bare one would end the line as well
+		out.WriteString("data: " + strings.TrimSuffix(line, "\n") + "\n")
 	}
 	out.WriteString("\n")
 	return out.String()

@@ -55,6 +55,10 @@ func (w *Web) routes() {
 // page registers a page that whoever may read may see.
 func (w *Web) page(pattern string, show show) {
 	w.mux.HandleFunc(pattern, func(rw http.ResponseWriter, r *http.Request) {
+		if wantsStream(r) {
+			w.stream(r.Context(), rw, request{Request: r}, show) // it looks who asks each time, and says so itself
+			return
+		}
 		who, err := w.d.Guard.Who(r)
 		if err == nil {
 			err = access.Need(who, delivery.Reader)

@@ -11,17 +11,16 @@ import (
 // words are the functions of templates.
 func words() template.FuncMap {
 	return template.FuncMap{
-		"asset":   asset,
-		"clock":   clock,
-		"ago":     func(t time.Time) string { return ago(time.Now(), t) },
-		"stamp":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"percent": percent,
-		"signOf":  signOf,
-		"stateOf": stateOf,
-		"tab": func(name, href, text, here string) tab {
-			return tab{Href: href, Text: text, Here: name == here}
-		},
-		"may": func(who delivery.Who, need string) bool { return who.Access.Allows(delivery.Access(need)) },
+		"asset":    asset,
+		"build":    build,
+		"clock":    clock,
+		"ago":      func(t time.Time) string { return ago(time.Now(), t) },
+		"stamp":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"percent":  percent,
+		"signOf":   signOf,
+		"stateOf":  stateOf,
+		"signedIn": func(who delivery.Who) bool { return who.Access != delivery.Nobody && who.Name != "anonymous" },
+		"may":      func(who delivery.Who, need string) bool { return who.Access.Allows(delivery.Access(need)) },
 	}
 }
 
@@ -132,10 +131,4 @@ func percent(share float64) string {
 	default:
 		return fmt.Sprintf("%.0f %%", p)
 	}
-}
-
-// tab is one entry of the navigation.
-type tab struct {
-	Href, Text string
-	Here       bool
 }
