@@ -83,9 +83,9 @@ func asset(name string) (string, error) {
 	return "/static/" + hashed(name, content), nil
 }
 
-// build names what pages are made of: a page that was made by another Slipway knows
+// buildName names what pages are made of: a page that was made by another Slipway knows
 // by it that there is a newer one.
-var build = sync.OnceValue(func() string {
+var buildName = sync.OnceValue(func() string {
 	sum := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(assets())) {
 		_, _ = sum.Write([]byte(hashed(name, assets()[name]))) // to a hash

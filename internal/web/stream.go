@@ -37,7 +37,7 @@ func (w *Web) stream(ctx context.Context, rw http.ResponseWriter, q request, sho
 	ticker := time.NewTicker(lookTime)
 	defer ticker.Stop()
 	var sent []byte
-	hello := event("build", build())
+	hello := event("build", buildName())
 	for {
 		now, text, over := w.look(ctx, q, show, sent)
 		_ = conn.SetWriteDeadline(time.Now().Add(takeTime)) // a recorder in a test has none

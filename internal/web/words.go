@@ -12,7 +12,7 @@ import (
 func words() template.FuncMap {
 	return template.FuncMap{
 		"asset":    asset,
-		"build":    build,
+		"build":    buildName,
 		"clock":    clock,
 		"ago":      func(t time.Time) string { return ago(time.Now(), t) },
 		"stamp":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
