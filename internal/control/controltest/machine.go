@@ -59,7 +59,7 @@ var _ workload.Driver = (*Machine)(nil)
 func New() *Machine {
 	return &Machine{
 		ways: map[string]Way{}, runs: map[workload.ID]*run{}, turned: map[string]int64{},
-		bell: make(chan struct{}, 1), written: make(chan struct{}), dice: rand.New(rand.NewPCG(1, 1)), //nolint:gosec // a test has to repeat
+		bell: make(chan struct{}, 1), written: make(chan struct{}), dice: rand.New(rand.NewPCG(1, 1)), // a test has to repeat
 	}
 }
 
