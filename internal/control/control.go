@@ -72,10 +72,13 @@ type Loop struct {
 
 	mu   sync.Mutex
 	live live // what the last pass saw, for views
+
+	seen shared[moment, *overview] // what views are made of
 }
 
 // live is a picture of the last pass. It is replaced whole.
 type live struct {
+	pass     int64 // counts the passes; 0 is before the first
 	world    promotion.World
 	statuses []workload.Status
 	traffic  traffic.State

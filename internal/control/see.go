@@ -55,7 +55,7 @@ func (l *Loop) look(ctx context.Context, w store.World) (*view, error) {
 			v.verdicts[r.ID] = word
 		}
 	}
-	l.live = live{world: pw, statuses: v.statuses, traffic: v.traffic, known: v.known, verdicts: v.verdicts}
+	l.live = live{pass: l.live.pass + 1, world: pw, statuses: v.statuses, traffic: v.traffic, known: v.known, verdicts: v.verdicts}
 	l.mu.Unlock()
 	return v, nil
 }

@@ -64,52 +64,20 @@ type Call struct {
 	Seconds  int64  `json:"seconds"` // that they were counted in, 600 at most
 }
 
-// Board says what runs where, and what can be deployed right now.
-func (l *Loop) Board(ctx context.Context) (delivery.Board, error) {
-	w, pic, err := l.fresh(ctx)
-	if err != nil {
-		return delivery.Board{}, err
-	}
-	b := delivery.Board{Project: w.Project.Name, Environments: w.Project.EnvironmentNames(), At: w.Now}
-	if w.Trouble != "" {
-		b.Trouble = append(b.Trouble, w.Trouble)
-	}
-	for _, ls := range pic.traffic.Listeners {
-		if ls.Error != "" {
-			b.Trouble = append(b.Trouble, "listener "+ls.Name+" on "+ls.Addr+": "+ls.Error)
-		}
-	}
-	for _, r := range w.Open {
-		if !known(r.State) {
-			b.Trouble = append(b.Trouble, strange(r))
-		}
-	}
-	for _, name := range w.Project.ServiceNames() {
-		svc, _ := w.Project.Service(name)
-		row := promotion.Row(w, name, func(env string, id delivery.ReleaseID) (healthy, want int) {
-			return pic.healthy(name, env, id), svc.In[env].Replicas
-		})
-		if row.Now {
-			b.Deployable++
-		}
-		b.Services = append(b.Services, row)
-	}
-	return b, nil
-}
-
 // Why answers for one environment, or for all of them in order.
 func (l *Loop) Why(ctx context.Context, service, env string) ([]delivery.Answer, error) {
-	w, _, err := l.fresh(ctx)
+	o, err := l.overview(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if _, _, err := names(w.Project, service, env); err != nil {
+	if _, _, err := names(o.Project, service, env); err != nil {
 		return nil, err
 	}
 	newest, err := l.newest(ctx, service)
 	if err != nil {
 		return nil, err
 	}
+	w := o.promotion()
 	var out []delivery.Answer
 	for _, e := range w.Project.EnvironmentNames() {
 		if env == "" || env == e {
@@ -136,22 +104,6 @@ func (l *Loop) newest(ctx context.Context, service string) (promotion.Candidate,
 		}
 	}
 	return promotion.Candidate{Service: service}, nil
-}
-
-// fresh reads the rows as they are now and joins what the last pass saw.
-func (l *Loop) fresh(ctx context.Context) (promotion.World, live, error) {
-	pic := l.picture()
-	snap, err := l.d.Store.Snapshot(ctx)
-	if err != nil {
-		return promotion.World{}, pic, err
-	}
-	if snap.Project.Name == "" {
-		_, _, err := l.d.Store.Project(ctx) // says what to do
-		return promotion.World{}, pic, err
-	}
-	w := worldOf(snap)
-	w.Trouble = pic.world.Trouble
-	return w, pic, nil
 }
 
 // Live returns one rollout with its measurements.
@@ -209,16 +161,6 @@ func (l *Loop) FailedSamples(service, env string, releases []delivery.ReleaseID)
 
 // Calls lists who called whom in the last ten minutes, as the data plane saw it.
 func (l *Loop) Calls(service string) []Call { return l.counts.calls(service) }
-
-// healthy counts the instances of a release that are ready.
-func (p live) healthy(service, env string, id delivery.ReleaseID) (n int) {
-	for _, s := range p.statuses {
-		if s.Spec.Service == service && s.Spec.Env == env && s.Spec.Release == id && s.Phase == workload.Ready {
-			n++
-		}
-	}
-	return n
-}
 
 // Query draws lines of the numbers of releases.
 func (l *Loop) Query(q embedded.Query) ([]embedded.Line, error) { return l.d.Numbers.Query(q) }

@@ -79,11 +79,8 @@ func (e *Refusal) Is(target error) bool {
 	return target == ErrRefused || target == ErrNotFound && (e.Code == CodeNoProject || strings.HasPrefix(string(e.Code), "unknown_"))
 }
 
-// Unknown returns the refusal for a name that is not there, listing what is.
+// Unknown returns the refusal for a name that is not there, listing what is, or
+// what is near it when that is much.
 func Unknown(code RefusalCode, field, name string, known []string, next string) *Refusal {
-	why := fmt.Sprintf("there is no %s %q", field, name)
-	if len(known) > 0 {
-		why += "; there is " + strings.Join(known, ", ")
-	}
-	return &Refusal{Code: code, Field: field, Why: why, Next: next}
+	return &Refusal{Code: code, Field: field, Why: fmt.Sprintf("there is no %s %q", field, name) + listing(name, known), Next: next}
 }

@@ -18,6 +18,7 @@ type Row struct {
 	Cells    []Cell `json:"cells"`
 	Now      bool   `json:"deployable"` // a new change can go out right now
 	Sentence string `json:"sentence"`   // why, or why not
+	First    *Gate  `json:"first_blocker,omitempty"` // what is in the way, and what lifts it; nil when nothing is
 }
 
 // Cell is one service in one environment.

@@ -145,13 +145,10 @@ func (r *report) snippet(at position) string {
 
 // meant returns the known word that word was probably meant to be, or "".
 func meant(word string, known []string) string {
-	best, least := "", max(1, min(3, len(word)/2))+1
-	for _, k := range known {
-		if d := distance(strings.ToLower(word), strings.ToLower(k)); d < least {
-			best, least = k, d
-		}
+	if near := delivery.Near(word, known); len(near) > 0 {
+		return near[0]
 	}
-	return best
+	return ""
 }
 
 // didYouMean words the cure for an unknown word.
@@ -163,34 +160,4 @@ func didYouMean(word string, known []string) string {
 		return "remove it"
 	}
 	return "say one of " + strings.Join(known, ", ")
-}
-
-// distance is the optimal string alignment distance: how many letters must be
-// added, dropped, changed or swapped with their neighbour to turn a into b.
-func distance(a, b string) int {
-	x, y := []rune(a), []rune(b)
-	if len(x) > 64 || len(y) > 64 {
-		return 64
-	}
-	rows := make([][]int, len(x)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(y)+1)
-		rows[i][0] = i
-	}
-	for j := range rows[0] {
-		rows[0][j] = j
-	}
-	for i := 1; i <= len(x); i++ {
-		for j := 1; j <= len(y); j++ {
-			change := 1
-			if x[i-1] == y[j-1] {
-				change = 0
-			}
-			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+change)
-			if i > 1 && j > 1 && x[i-1] == y[j-2] && x[i-2] == y[j-1] {
-				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
-			}
-		}
-	}
-	return rows[len(x)][len(y)]
 }

@@ -194,12 +194,15 @@ func TestProposalsAreLawful(t *testing.T) {
 func TestRowIsTrue(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := anyWorld(t)
-		row := Row(w, "cart", func(string, delivery.ReleaseID) (int, int) { return 1, 1 })
+		row := rowOf(w.of("cart"), "cart", func(string, string, delivery.ReleaseID) (int, int) { return 1, 1 })
 		if len(row.Cells) != len(w.Project.Environments) {
 			t.Fatalf("%d cells for %d environments", len(row.Cells), len(w.Project.Environments))
 		}
 		if yes := strings.HasPrefix(row.Sentence, "yes, "); yes != row.Now || strings.HasSuffix(row.Sentence, ", ") {
 			t.Fatalf("row says %v and %q", row.Now, row.Sentence)
+		}
+		if row.Now != (row.First == nil) || row.First != nil && (row.First.Outcome == delivery.GatePass || row.First.Lifts == "") {
+			t.Fatalf("row says %v with %+v in the way", row.Now, row.First)
 		}
 		pinned := false
 		for _, h := range w.Holds {

@@ -6,42 +6,63 @@ import (
 	"github.com/slipway-cd/slipway/internal/delivery"
 )
 
-// Row says what runs where for one service, and whether a new change of it can
-// be deployed right now. A change enters the first environment, so what is held
-// or under way later on is told, and stops nothing yet.
-func Row(w World, service string, healthy func(env string, release delivery.ReleaseID) (healthy, want int)) delivery.Row {
-	w = w.of(service)
+// Healthy counts the instances of a release in an environment of a service: those
+// that are healthy, and those that are wanted.
+type Healthy func(service, env string, release delivery.ReleaseID) (healthy, want int)
+
+// Rows says of every service, in the order of the file, what runs where and whether
+// a new change of it can be deployed right now. A change enters the first
+// environment, so what is held or under way later on is told, and stops nothing yet.
+func Rows(w World, healthy Healthy) []delivery.Row {
+	parts := w.parts()
+	out := make([]delivery.Row, 0, len(w.Project.Services))
+	for i := range w.Project.Services {
+		name := w.Project.Services[i].Name
+		out = append(out, rowOf(*parts[name], name, healthy))
+	}
+	return out
+}
+
+// rowOf is the row of a service in a world of what concerns it alone.
+func rowOf(w World, service string, healthy Healthy) delivery.Row {
 	row := delivery.Row{Service: service}
 	for i := range w.Project.Environments {
 		row.Cells = append(row.Cells, cell(w, service, w.Project.Environments[i].Name, healthy))
 	}
-	no := ""
 	if len(row.Cells) > 0 {
-		switch first := row.Cells[0]; {
-		case w.Trouble != "":
-			no = "NO  " + w.Trouble
-		case first.Held != nil && first.Held.Kind == delivery.Pinned:
-			no = "NO  " + heldIn(*first.Held)
-		default:
-			if g := slot(w, Candidate{Service: service, Env: first.Env, Person: true}); g.Outcome != delivery.GatePass {
-				no = "soon  " + g.What
-			}
+		if first, sentence := inTheWay(w, row.Cells[0], service); first != nil {
+			row.First, row.Sentence = first, sentence
+			return row
 		}
-	}
-	if no != "" {
-		row.Sentence = no
-		return row
 	}
 	row.Now = true
 	row.Sentence = "yes, " + strings.Join(remarks(w, row), "; ")
 	return row
 }
 
-func cell(w World, service, env string, healthy func(env string, release delivery.ReleaseID) (healthy, want int)) delivery.Cell {
+// inTheWay is what keeps a new change out of the first environment, and a sentence
+// about it; nil if nothing does.
+func inTheWay(w World, first delivery.Cell, service string) (*delivery.Gate, string) {
+	if w.Trouble != "" {
+		g := dataPlane(w)
+		return &g, "NO  " + g.What
+	}
+	c := Candidate{Service: service, Env: first.Env, Person: true}
+	if first.Held != nil && first.Held.Kind == delivery.Pinned {
+		g := pin(w, c)
+		return &g, "NO  " + heldIn(*first.Held)
+	}
+	if g := slot(w, c); g.Outcome != delivery.GatePass {
+		return &g, "soon  " + g.What
+	}
+	return nil, ""
+}
+
+func cell(w World, service, env string, healthy Healthy) delivery.Cell {
 	c := delivery.Cell{Env: env}
 	if s, ok := w.Stable(service, env); ok {
 		c.Release, c.Version, c.Change, c.Since = s.Release, s.Version, s.Change, s.Since
-		c.Healthy, c.Want = healthy(env, s.Release)
+		c.Healthy, c.Want = healthy(service, env, s.Release)
 	}
 	if r, ok := w.Flight(service, env); ok {
 		c.Flight = Brief(r)

@@ -233,7 +233,7 @@ func TestRow(t *testing.T) {
 		{"no environment", stage(), true, "yes, nothing is deployed yet", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			row := Row(c.s.w, "cart", func(env string, release delivery.ReleaseID) (int, int) { return len(env), len(release) })
+			row := rowOf(c.s.w.of("cart"), "cart", func(_, env string, release delivery.ReleaseID) (int, int) { return len(env), len(release) })
 			if row.Service != "cart" || row.Now != c.now || row.Sentence != c.sentence {
 				t.Errorf("row = %v %q, want %v %q", row.Now, row.Sentence, c.now, c.sentence)
 			}
@@ -266,7 +266,7 @@ func TestRow(t *testing.T) {
 // Another service's holds, rollouts and releases are none of this one's business.
 func TestServicesDoNotMix(t *testing.T) {
 	s := stage("staging", "prod").done("staging", 2).done("prod", 1).open("prod", 2, delivery.Soaking).quarantined(2, "bad").pinned("staging", "x")
-	row := Row(s.w, "payment", func(string, delivery.ReleaseID) (int, int) { return 0, 0 })
+	row := rowOf(s.w.of("payment"), "payment", func(string, string, delivery.ReleaseID) (int, int) { return 0, 0 })
 	if !row.Now || row.Sentence != "yes, nothing is deployed yet" {
 		t.Errorf("row = %v %q, want an empty one", row.Now, row.Sentence)
 	}

@@ -60,6 +60,10 @@ func Open(ctx context.Context, path string) (*Store, error) {
 // comes later. Closing twice is closing once.
 func (s *Store) Close() error { return s.close() }
 
+// Commits counts the commits since the store was opened. What was read after it was
+// asked is no older than what it counts: readers know by it whether to read again.
+func (s *Store) Commits() int64 { return s.writer.commits.Load() }
+
 // Subscribe returns a channel that receives a value soon after each commit,
 // until ctx ends. It is a bell, not a queue: commits that come while the
 // subscriber is busy ring once.

@@ -168,6 +168,37 @@ func (s *Store) Exposure(route string, release delivery.ReleaseID, first, last i
 
 func failedOf(b *traffic.Block) uint64 { return b.Server + b.Connect + b.Timeout + b.Broken + b.Shed }
 
+// Total is what a service answered in an environment, to requests that the split
+// drew, whoever called.
+type Total struct {
+	Env, Service     string
+	Requests, Failed uint64
+}
+
+// Totals adds up the seconds from first to last of the services that want picks, by
+// service and environment.
+func (s *Store) Totals(first, last int64, want func(service string) bool) []Total {
+	s.frames.mu.Lock()
+	defer s.frames.mu.Unlock()
+	var out []Total
+	for route := range s.frames.routes {
+		env, service, _ := strings.Cut(route, "/")
+		if !want(service) {
+			continue
+		}
+		t := Total{Env: env, Service: service}
+		s.frames.each(route, first, last, func(l *line) bool { return traffic.Drawn(l.caller) }, func(b *traffic.Block) {
+			t.Requests += b.Requests
+			t.Failed += failedOf(b)
+		})
+		out = append(out, t)
+	}
+	slices.SortFunc(out, func(a, b Total) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Env, b.Env))
+	})
+	return out
+}
+
 // Call is one edge between two services, as the data plane saw it.
 type Call struct {
 	Env, Caller, Callee string
