@@ -25,11 +25,11 @@ func (l *Loop) Rates(want func(service string) bool) []Rate {
 	if !known {
 		return nil
 	}
-	window := max(1, min(int64(rateWindow/time.Second), last-l.up.Unix()))
 	var out []Rate
-	for _, t := range l.counts.Totals(last-window+1, last, want) {
+	totals, seconds := l.counts.Totals(last, int64(rateWindow/time.Second), want)
+	for _, t := range totals {
 		if t.Requests > 0 {
-			out = append(out, Rate{t.Env, t.Service, rounded(float64(t.Requests) / float64(window)), float64(t.Failed) / float64(t.Requests)})
+			out = append(out, Rate{t.Env, t.Service, rounded(float64(t.Requests) / float64(seconds)), float64(t.Failed) / float64(t.Requests)})
 		}
 	}
 	return out

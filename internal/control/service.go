@@ -206,10 +206,6 @@ func (l *Loop) Links(ctx context.Context, service, env string) ([]Link, error) {
 			}
 		}
 	}
-	span := float64(callSpan / time.Second)
-	if up := time.Since(l.up).Seconds(); up < span {
-		span = max(up, 1)
-	}
 	for _, c := range l.Calls(service) {
 		if c.Env != env {
 			continue
@@ -219,7 +215,7 @@ func (l *Loop) Links(ctx context.Context, service, env string) ([]Link, error) {
 			e = edge{c.Callee, false}
 		}
 		k := link(e)
-		k.Requests, k.Second = c.Requests, rounded(float64(c.Requests)/span)
+		k.Requests, k.Second = c.Requests, rounded(float64(c.Requests)/float64(max(c.Seconds, 1)))
 		if c.Requests > 0 {
 			k.Failed = float64(c.Failed) / float64(c.Requests)
 		}
@@ -239,6 +235,3 @@ func (l *Loop) Links(ctx context.Context, service, env string) ([]Link, error) {
 	})
 	return out, nil
 }
-
-// callSpan is how far back Calls looks.
-const callSpan = 10 * time.Minute

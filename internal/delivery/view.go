@@ -16,8 +16,8 @@ type Board struct {
 type Row struct {
 	Service  string `json:"service"`
 	Cells    []Cell `json:"cells"`
-	Now      bool   `json:"deployable"` // a new change can go out right now
-	Sentence string `json:"sentence"`   // why, or why not
+	Now      bool   `json:"deployable"`              // a new change can go out right now
+	Sentence string `json:"sentence"`                // why, or why not
 	First    *Gate  `json:"first_blocker,omitempty"` // what is in the way, and what lifts it; nil when nothing is
 }
 

@@ -259,6 +259,35 @@ func TestCallsAreOfNow(t *testing.T) {
 	}
 }
 
+// Totals are of the seconds asked for, whoever called, and say how many of them are known.
+func TestTotals(t *testing.T) {
+	s, at := New(), time.Unix(1_000_000, 0)
+	any := func(string) bool { return true }
+	if list, seconds := s.Totals(at.Unix(), 60, any); len(list) != 0 || seconds != 60 {
+		t.Errorf("Totals = %+v of %d seconds of a new store", list, seconds)
+	}
+	for second := range int64(90) {
+		now := at.Add(time.Duration(second) * time.Second)
+		s.Take(traffic.Frame{At: now, Boot: "a", Blocks: []traffic.Block{
+			{Route: "prod/api", Release: "r1", Caller: "shop", Second: now.Unix(), Requests: 2, Server: 1},
+			{Route: "prod/api", Release: "r2", Second: now.Unix(), Requests: 1},
+			{Route: "prod/api", Release: "r2", Caller: traffic.PreviewCaller, Second: now.Unix(), Requests: 50},
+			{Route: "prod/shop", Release: "r3", Second: now.Unix(), Requests: 7},
+		}}, now)
+	}
+	for _, c := range []struct {
+		last, window, requests, seconds int64
+	}{{89, 60, 180, 60}, {89, 600, 270, 90}, {29, 60, 90, 30}, {200, 60, 0, 60}} {
+		list, seconds := s.Totals(at.Unix()+c.last, c.window, func(service string) bool { return service == "api" })
+		if len(list) != 1 || list[0] != (Total{"prod", "api", uint64(c.requests), uint64(c.requests) / 3}) || seconds != c.seconds {
+			t.Errorf("Totals of %d to %d = %+v of %d seconds, want %d of %d", c.last-c.window+1, c.last, list, seconds, c.requests, c.seconds)
+		}
+	}
+	if list, _ := s.Totals(at.Unix()+89, 60, any); len(list) != 2 || list[1].Requests != 420 {
+		t.Errorf("Totals of everything = %+v", list)
+	}
+}
+
 func TestFailedSamplesAreBounded(t *testing.T) {
 	s := New()
 	at := time.Unix(1_000_000, 0)

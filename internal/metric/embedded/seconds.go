@@ -175,12 +175,13 @@ type Total struct {
 	Requests, Failed uint64
 }
 
-// Totals adds up the seconds from first to last of the services that want picks, by
-// service and environment.
-func (s *Store) Totals(first, last int64, want func(service string) bool) []Total {
+// Totals adds up the window of seconds that ends with last, of the services that want
+// picks, by service and environment. seconds is how many of them anything is known
+// of: a store that has just begun knows fewer.
+func (s *Store) Totals(last, window int64, want func(service string) bool) (list []Total, seconds int64) {
 	s.frames.mu.Lock()
 	defer s.frames.mu.Unlock()
-	var out []Total
+	first := max(last-window+1, s.frames.earliest())
 	for route := range s.frames.routes {
 		env, service, _ := strings.Cut(route, "/")
 		if !want(service) {
@@ -191,12 +192,12 @@ func (s *Store) Totals(first, last int64, want func(service string) bool) []Tota
 			t.Requests += b.Requests
 			t.Failed += failedOf(b)
 		})
-		out = append(out, t)
+		list = append(list, t)
 	}
-	slices.SortFunc(out, func(a, b Total) int {
+	slices.SortFunc(list, func(a, b Total) int {
 		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Env, b.Env))
 	})
-	return out
+	return list, max(0, last-first+1)
 }
 
 // Call is one edge between two services, as the data plane saw it.
