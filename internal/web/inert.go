@@ -1,0 +1,72 @@
+package web
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxInert is how long a text of somebody else may be on a page, in bytes.
+const maxInert = 2 << 10
+
+// inert makes a text that comes from elsewhere fit to be shown: what would steer a
+// terminal, turn the direction of what follows or hide is shown as a sign of its
+// own, and no text is endless. HTML in it is escaped by the template.
+func inert(text string) string {
+	cut := 0
+	if len(text) > maxInert {
+		short := cutText(text, maxInert)
+		cut, text = len(text)-len(short), short
+	}
+	if strings.IndexFunc(text, acts) >= 0 || !utf8.ValidString(text) {
+		var b strings.Builder
+		for _, c := range text {
+			if acts(c) {
+				b.WriteString(named(c))
+				continue
+			}
+			b.WriteRune(c)
+		}
+		text = b.String()
+	}
+	if cut > 0 {
+		text += fmt.Sprintf("… (%d bytes more)", cut)
+	}
+	return text
+}
+
+// acts says whether a character does something instead of being seen.
+func acts(c rune) bool {
+	switch {
+	case c == '\t' || c == '\n' || c == '\u200d': // the last joins letters and signs
+		return false
+	case unicode.IsControl(c):
+		return true
+	case c == '\u2028' || c == '\u2029' || c == '\ufeff':
+		return true
+	}
+	return unicode.Is(unicode.Cf, c)
+}
+
+// named is a sign for a character that has none.
+func named(c rune) string {
+	switch {
+	case c < ' ':
+		return string(0x2400 + c) // the pictures of control characters
+	case c == 0x7f:
+		return "\u2421"
+	}
+	return fmt.Sprintf("⟨U+%04X⟩", c)
+}
+
+// cutText returns the beginning of a text, at most n bytes, of whole letters.
+func cutText(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	for n > 0 && text[n]&0xc0 == 0x80 {
+		n--
+	}
+	return text[:n]
+}
