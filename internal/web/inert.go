@@ -10,30 +10,31 @@ import (
 // maxInert is how long a text of somebody else may be on a page, in bytes.
 const maxInert = 2 << 10
 
-// inert makes a text that comes from elsewhere fit to be shown: what would steer a
-// terminal, turn the direction of what follows or hide is shown as a sign of its
-// own, and no text is endless. HTML in it is escaped by the template.
+// inert makes a text that comes from elsewhere fit to be shown in a sentence: it is
+// visible, and not endless. HTML in it is escaped by the template.
 func inert(text string) string {
-	cut := 0
-	if len(text) > maxInert {
-		short := cutText(text, maxInert)
-		cut, text = len(text)-len(short), short
+	short := cutText(text, maxInert)
+	if cut := len(text) - len(short); cut > 0 {
+		return visible(short) + fmt.Sprintf("… (%d bytes more)", cut)
 	}
-	if strings.IndexFunc(text, acts) >= 0 || !utf8.ValidString(text) {
-		var b strings.Builder
-		for _, c := range text {
-			if acts(c) {
-				b.WriteString(named(c))
-				continue
-			}
-			b.WriteRune(c)
+	return visible(short)
+}
+
+// visible shows as a sign of its own what in a text would steer a terminal, turn
+// the direction of what follows, or hide.
+func visible(text string) string {
+	if strings.IndexFunc(text, acts) < 0 && utf8.ValidString(text) {
+		return text
+	}
+	var b strings.Builder
+	for _, c := range text {
+		if acts(c) {
+			b.WriteString(named(c))
+			continue
 		}
-		text = b.String()
+		b.WriteRune(c)
 	}
-	if cut > 0 {
-		text += fmt.Sprintf("… (%d bytes more)", cut)
-	}
-	return text
+	return b.String()
 }
 
 // acts says whether a character does something instead of being seen.

@@ -17,6 +17,7 @@ func words() template.FuncMap {
 		"ago":      func(t time.Time) string { return ago(time.Now(), t) },
 		"stamp":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"percent":  percent,
+		"inert":    inert,
 		"signOf":   signOf,
 		"stateOf":  stateOf,
 		"signedIn": func(who delivery.Who) bool { return who.Access != delivery.Nobody && who.Name != "anonymous" },
