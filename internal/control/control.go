@@ -62,6 +62,7 @@ type Loop struct {
 	crashs  map[delivery.RolloutID]int        // restarts seen before the rollout began
 	hands   *hands
 	readers *readers
+	people  people
 	up      time.Time      // when this server came up
 	asking  asking         // of the loop's goroutine alone
 	traces  traces         // of the loop's goroutine alone
@@ -102,7 +103,7 @@ func New(d Deps) *Loop {
 	}
 	return &Loop{
 		d: d, bell: make(chan struct{}, 1), counts: &counts{d.Numbers},
-		judges: map[delivery.RolloutID]*judgement{}, crashs: map[delivery.RolloutID]int{}, hands: newHands(), readers: newReaders(), up: time.Now(),
+		judges: map[delivery.RolloutID]*judgement{}, crashs: map[delivery.RolloutID]int{}, hands: newHands(), readers: newReaders(), people: people{slots: make(chan struct{}, maxAsking)}, up: time.Now(),
 	}
 }
 

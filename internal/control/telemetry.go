@@ -164,7 +164,7 @@ func usage(statuses []workload.Status, told map[workload.ID]time.Time, now time.
 		if u := s.Usage; u.At.After(told[s.Spec.ID]) {
 			told[s.Spec.ID] = u.At
 			out = append(out,
-				metric.Sample{Series: of.Named("cpu", nil), Kind: metric.Counter, At: u.At, Since: s.Started, Value: u.CPU.Seconds()},
+				metric.Sample{Series: of.Named(metricCPU, nil), Kind: metric.Counter, At: u.At, Since: s.Started, Value: u.CPU.Seconds()},
 				metric.Sample{Series: of.Named(delivery.MetricMemory, nil), Kind: metric.Gauge, At: u.At, Value: float64(u.Memory)})
 		}
 	}

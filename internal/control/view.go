@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
-	"github.com/slipway-cd/slipway/internal/metric/embedded"
 	"github.com/slipway-cd/slipway/internal/promotion"
 	"github.com/slipway-cd/slipway/internal/store"
 	"github.com/slipway-cd/slipway/internal/traffic"
@@ -161,6 +160,3 @@ func (l *Loop) FailedSamples(service, env string, releases []delivery.ReleaseID)
 
 // Calls lists who called whom in the last ten minutes, as the data plane saw it.
 func (l *Loop) Calls(service string) []Call { return l.counts.calls(service) }
-
-// Query draws lines of the numbers of releases.
-func (l *Loop) Query(q embedded.Query) ([]embedded.Line, error) { return l.d.Numbers.Query(q) }

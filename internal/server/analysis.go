@@ -61,7 +61,7 @@ const (
 	mostPoints = 300
 )
 
-func (s *Server) queryMetrics(_ context.Context, in *queryMetricsInput) (*output[items[embedded.Line]], error) {
+func (s *Server) queryMetrics(ctx context.Context, in *queryMetricsInput) (*output[items[control.Line]], error) {
 	selected, err := embedded.ParseSelector(in.Name)
 	if err != nil {
 		return nil, delivery.InvalidNext("name", err.Error(), "say a series, such as requests")
@@ -76,7 +76,7 @@ func (s *Server) queryMetrics(_ context.Context, in *queryMetricsInput) (*output
 	if q.Show == embedded.ShowQuantile {
 		q.Quantile = cmp.Or(in.Quantile, 0.95)
 	}
-	lines, err := s.d.Loop.Query(q)
+	lines, err := s.d.Loop.Query(ctx, q)
 	if bad, ok := errors.AsType[*delivery.FieldError](err); ok && bad.Field == "select" {
 		return nil, delivery.InvalidNext("name", bad.Why, bad.Next)
 	}
@@ -84,4 +84,22 @@ func (s *Server) queryMetrics(_ context.Context, in *queryMetricsInput) (*output
 		return nil, err
 	}
 	return answered(listed(lines))
+}
+
+type signalsInput struct {
+	ServiceRef
+	Env  string `query:"env" maxLength:"100" doc:"the environment meant; empty: the last one"`
+	Last string `query:"last" enum:"10m,24h" default:"10m" doc:"ten minutes in steps of six seconds, or a day in steps of ten minutes"`
+}
+
+func (s *Server) signals(ctx context.Context, in *signalsInput) (*output[control.Golden], error) {
+	span := control.ShortSpan
+	if in.Last == "24h" {
+		span = control.LongSpan
+	}
+	out, err := s.d.Loop.Golden(ctx, in.Service, in.Env, span)
+	if err != nil {
+		return nil, err
+	}
+	return answered(out)
 }

@@ -54,6 +54,7 @@ func contract() []promised {
 		{"GET", "/services/{service}/diff", "/services/cart/diff?from=staging&to=prod"},
 		{"GET", "/services/{service}/logs", "/services/cart/logs?env=prod&tail=5"},
 		{"GET", "/services/{service}/calls", "/services/cart/calls"},
+		{"GET", "/services/{service}/signals", "/services/cart/signals?env=prod&last=24h"},
 		{"GET", "/events", "/events?since=0"},
 		{"GET", "/ledger", "/ledger?since=0&limit=3&newest=true"},
 		{"GET", "/audit/verify", "/audit/verify"},

@@ -84,6 +84,8 @@ func (s *Server) serviceRoutes() {
 	route(s, s.op("GET /services/{service}/analysis/plan", "plan-analysis", "How soon the judge would see what, at the traffic of the last ten minutes"), s.planAnalysis)
 	route(s, s.op("GET /metrics/query", "query-metrics", "Numbers of releases over time",
 		describe("Steps below a minute are known of the last ten minutes, others of the last day.")), s.queryMetrics)
+	route(s, s.op("GET /services/{service}/signals", "signals", "Traffic, errors, latency and saturation of a service, by release",
+		describe("Only steps that are over are told. Of many releases these are the stable one, the one on its way and those heard of last.")), s.signals)
 	route(s, s.op("GET /services/{service}/diff", "diff", "What differs between two releases"), s.diff)
 	route(s, s.op("GET /services/{service}/calls", "calls", "Who called this service and whom it called in the last ten minutes"), s.calls)
 	route(s, s.op("GET /services/{service}/logs", "logs", "What instances wrote, or which requests failed", streaming(sse, ndjson)), s.logs)

@@ -95,20 +95,27 @@ type window struct{ from, to int64 } // Unix seconds, both included
 
 // samples reads what was scraped of a selector.
 func (d *Driver) samples(ctx context.Context, sel selector, in window) (answer, error) {
-	return d.ask(ctx, "/api/v1/query", url.Values{
+	return d.ask(ctx, call{"/api/v1/query", url.Values{
 		"query": {sel.String() + "[" + strconv.FormatInt(in.to-in.from, 10) + "s]"},
 		"time":  {strconv.FormatInt(in.to, 10)},
-	})
+	}, maxBody})
 }
 
 // values evaluates any expression at each step of a window.
 func (d *Driver) values(ctx context.Context, expr string, in window, step int64) (answer, error) {
-	return d.ask(ctx, "/api/v1/query_range", url.Values{
+	return d.ask(ctx, call{"/api/v1/query_range", url.Values{
 		"query": {expr},
 		"start": {strconv.FormatInt(in.from, 10)}, "end": {strconv.FormatInt(in.to, 10)},
 		"step":           {strconv.FormatInt(step, 10)},
 		"lookback_delta": {strconv.FormatInt(stale*step, 10) + "s"}, // servers that do not know it ignore it
-	})
+	}, maxBody})
+}
+
+// call is one question to the server.
+type call struct {
+	path string
+	form url.Values
+	most int // bytes of the answer
 }
 
 // answer is what a server said.
@@ -117,9 +124,9 @@ type answer struct {
 	warnings []string
 }
 
-func (d *Driver) ask(ctx context.Context, path string, form url.Values) (answer, error) {
-	form.Set("timeout", callTime.String())
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.base+path, strings.NewReader(form.Encode()))
+func (d *Driver) ask(ctx context.Context, c call) (answer, error) {
+	c.form.Set("timeout", callTime.String())
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.base+c.path, strings.NewReader(c.form.Encode()))
 	if err != nil {
 		return answer{}, fmt.Errorf("metric/prometheus: %w", err)
 	}
@@ -134,12 +141,12 @@ func (d *Driver) ask(ctx context.Context, path string, form url.Values) (answer,
 		return answer{}, fmt.Errorf("metric/prometheus: %w", err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
+	body, err := io.ReadAll(io.LimitReader(res.Body, int64(c.most)+1))
 	switch {
 	case err != nil:
 		return answer{}, fmt.Errorf("metric/prometheus: %s: %w", d.at.URL, err)
-	case len(body) > maxBody:
-		return answer{}, fmt.Errorf("%w: the answer is longer than %d MiB", errTooMuch, maxBody>>20)
+	case len(body) > c.most:
+		return answer{}, fmt.Errorf("%w: the answer is longer than %d MiB", errTooMuch, c.most>>20)
 	}
 	return d.understand(res, body)
 }
@@ -201,7 +208,7 @@ func (d *Driver) understand(res *http.Response, body []byte) (answer, error) {
 		return answer{}, fmt.Errorf("metric/prometheus: %s answers %s and not what Prometheus does: %w", d.at.URL, res.Status, err)
 	}
 	if r.Status != "success" || res.StatusCode != http.StatusOK {
-		return answer{}, fmt.Errorf("metric/prometheus: %s answers %s: %s: %s", d.at.URL, res.Status, r.ErrorType, r.Error)
+		return answer{}, fmt.Errorf("metric/prometheus: %s answers %s: %w", d.at.URL, res.Status, &answerError{res.StatusCode, r.ErrorType + ": " + r.Error})
 	}
 	if r.Data.Type != "matrix" {
 		return answer{}, fmt.Errorf("metric/prometheus: %s answers a %q where a matrix was asked for", d.at.URL, r.Data.Type)
@@ -230,6 +237,14 @@ func (d *Driver) understand(res *http.Response, body []byte) (answer, error) {
 	}
 	return a, nil
 }
+
+// answerError is what a server said in place of an answer.
+type answerError struct {
+	status int
+	text   string
+}
+
+func (e *answerError) Error() string { return e.text }
 
 // point is [seconds, "value"].
 type point struct {
