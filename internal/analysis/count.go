@@ -79,7 +79,6 @@ func (c *countTest) weigh(p pair, sb float64) {
 func (c *countTest) evidence() float64 { return c.against.evidence() }
 func (c *countTest) peak() float64     { return c.against.peak }
 func (c *countTest) proof() float64    { return c.promote.peak }
-func (c *countTest) restart()          { c.against.restart() }
 
 func (c *countTest) nextStep() {
 	c.against.restart()

@@ -65,3 +65,6 @@ func (v *Value) adjusted(units []Unit, theta, mean float64) {
 		}
 	}
 }
+
+// isFinite says whether v is a number and no infinity.
+func isFinite(v float64) bool { return v-v == 0 }

@@ -291,7 +291,7 @@ func TestClockGoesBack(t *testing.T) {
 		feed(11 + i) // twice is once
 	}
 	_, part := rec.Part()
-	tape, err := Decode([][]byte{part})
+	tape, err := decoded([][]byte{part})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -533,21 +533,8 @@ func TestSentences(t *testing.T) {
 	}
 }
 
-func TestNeededUnits(t *testing.T) {
-	at := func(rate float64) int { return NeededUnits(delivery.JudgePolicy{}, rate) }
-	for rate, want := range map[float64][2]int{0: {1000, 4000}, .001: {1000, 4000}, .01: {1000, 4000}, .9: {1000, 4000}} {
-		if n := at(rate); n < want[0] || n > want[1] {
-			t.Errorf("NeededUnits at %v = %d, want %d to %d", rate, n, want[0], want[1])
-		}
-	}
-	strict := NeededUnits(delivery.JudgePolicy{PromoteErrorAdd: 1e-6}, 1e-4)
-	if strict < 30_000 {
-		t.Errorf("NeededUnits without an added margin = %d, want tens of thousands", strict)
-	}
-	if n := NeededUnits(delivery.JudgePolicy{Alpha: 7}, .1); n != math.MaxInt32 {
-		t.Errorf("NeededUnits of an unusable policy = %d", n)
-	}
-	if n := at(math.NaN()); n != math.MaxInt32 {
-		t.Errorf("NeededUnits at NaN = %d", n)
-	}
+// observe loads and judges a block.
+func (l *latencyTest) observe(b Block, limit float64) {
+	l.load(b)
+	l.judge(b, limit)
 }

@@ -146,12 +146,6 @@ func margin(bin int, share float64, add time.Duration) float64 {
 	return math.Log1p(max(share, add.Seconds()/Edge(bin))) * invLogGamma
 }
 
-// observe loads and judges a block.
-func (l *latencyTest) observe(b Block, limit float64) {
-	l.load(b)
-	l.judge(b, limit)
-}
-
 // nextStep lets the proofs start afresh, and restarts the evidence.
 func (l *latencyTest) nextStep() {
 	for i := range l.thresholds {

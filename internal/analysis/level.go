@@ -105,10 +105,9 @@ func (t *levelTest) room(b, c float64) float64 {
 func (t *levelTest) evidence() float64 { return t.beyond.evidence(&t.between) }
 func (t *levelTest) peak() float64     { return t.beyond.peak }
 func (t *levelTest) proof() float64    { return t.within.peak }
-func (t *levelTest) restart()          { t.beyond.restart(&t.between) }
 
 func (t *levelTest) nextStep() {
-	t.restart()
+	t.beyond.restart(&t.between)
 	t.within = newRuns(t.m.PromoteRatio)
 }
 

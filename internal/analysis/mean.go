@@ -189,7 +189,6 @@ func (t *meanTest) learn(b, c moments) {
 func (t *meanTest) evidence() float64 { return t.against.evidence() }
 func (t *meanTest) peak() float64     { return t.against.peak }
 func (t *meanTest) proof() float64    { return t.promote.peak }
-func (t *meanTest) restart()          { t.against.restart() }
 
 func (t *meanTest) nextStep() {
 	t.against.restart()

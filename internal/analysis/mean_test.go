@@ -275,7 +275,7 @@ func TestBoundedMeanAgainstAdversary(t *testing.T) {
 		eager(&m.against, &m.promote)
 		m.observe(r)
 		if m.seen.blocks == 2 {
-			m.restart()
+			m.against.restart()
 		}
 		return m
 	}

@@ -21,7 +21,6 @@ type metricTest interface {
 	proof() float64                               // for the canary: the largest log of the promotion process in this step
 	interval() (low, high float64, known [2]bool) // of canary minus stable, valid at every time at once
 	estimates() estimates                         //
-	restart()                                     // stakes a part of the reserve on trouble that begins now
 	nextStep()                                    // the weight moved: proof starts afresh, evidence goes on with a restart
 	remaining(passAt float64) float64             // what a healthy canary still needs, as estimates.nCanary counts, of a level in seconds; +Inf is never
 	wrong() string                                // why the last reading that was refused was; "" if none was

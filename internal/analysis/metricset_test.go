@@ -94,6 +94,9 @@ func TestMetricsDecide(t *testing.T) {
 			if v.Outcome == delivery.Pass && i < 49 {
 				t.Fatalf("%s: passed after %d seconds without the exposure that was asked for", c.name, i+1)
 			}
+			if c.name == "healthy" && i == 20 && !strings.Contains(v.Sentence, "checkouts (about ") {
+				t.Errorf("after 21 seconds: %q, want how much more of checkouts is needed", v.Sentence)
+			}
 		}
 		v := j.Verdict()
 		if v.Outcome != c.want || !strings.Contains(v.Sentence, c.sentence) {

@@ -76,7 +76,6 @@ const mostApart = 0.3
 func (t *pairedTest) evidence() float64 { return t.against.evidence() }
 func (t *pairedTest) peak() float64     { return t.against.peak }
 func (t *pairedTest) proof() float64    { return t.promote.peak }
-func (t *pairedTest) restart()          { t.against.restart() }
 
 func (t *pairedTest) nextStep() {
 	t.against.restart()

@@ -75,7 +75,7 @@ func TestPairedAgainstAdversary(t *testing.T) {
 		eager(&p.against, &p.promote)
 		p.observe(uint64(r.Stable.N), uint64(r.Canary.Sum), uint64(r.Stable.Sum))
 		if p.seen.blocks == 2 {
-			p.restart()
+			p.against.restart()
 		}
 		return p
 	}

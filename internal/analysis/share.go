@@ -58,7 +58,6 @@ func (s *shareTest) observe(r Reading) {
 func (s *shareTest) evidence() float64 { return s.against.evidence() }
 func (s *shareTest) peak() float64     { return s.against.peak }
 func (s *shareTest) proof() float64    { return s.promote.peak }
-func (s *shareTest) restart()          { s.against.restart() }
 
 func (s *shareTest) nextStep() {
 	s.against.restart()

@@ -20,7 +20,7 @@ func TestShareAgainstAdversary(t *testing.T) {
 			s.observe(r)
 			s.canary = rate{n: 10, x: s.canary.x} // the past says anything
 			if s.all.blocks == 2 {
-				s.restart()
+				s.against.restart()
 			}
 			return s
 		}

@@ -88,6 +88,3 @@ func (s *seenMeans) estimates() estimates {
 	}
 	return e
 }
-
-// isFinite says whether v is a number and no infinity.
-func isFinite(v float64) bool { return v-v == 0 }

@@ -255,17 +255,6 @@ func (e *encoder) reading(r Reading) {
 	}
 }
 
-// Decode returns the tape that was kept in the parts: all of them, and in order.
-func Decode(parts [][]byte) (Tape, error) {
-	var all []Entry
-	t, _, err := decode(parts, func(Tape) {}, func(e Entry) { all = append(all, e) })
-	t.Entries = all
-	if err != nil {
-		return Tape{}, err
-	}
-	return t, nil
-}
-
 // Entries hands out the entries of the tape that was kept in the parts, one at a
 // time, and returns the tape without them: however long it is, it takes no more
 // memory than its parts.

@@ -99,19 +99,6 @@ func (t *timesTest) proof() float64 {
 	return t.proofs[0].promote.peak
 }
 
-func (t *timesTest) restart() {
-	for i := range t.thresholds {
-		t.thresholds[i].against.restart()
-	}
-}
-
-func (t *timesTest) nextStep() {
-	t.restart()
-	for i := range t.proofs {
-		t.proofs[i].promote.reset()
-	}
-}
-
 func (t *timesTest) interval() (low, high float64, known [2]bool) {
 	if len(t.proofs) == 0 {
 		return math.Inf(-1), math.Inf(1), known

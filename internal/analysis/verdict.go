@@ -200,8 +200,8 @@ func (j *Judge) outstanding(checks []delivery.Check) string {
 		}
 		open = append(open, c.Name)
 		if c.Kind != "" {
-			if c.Missing != "" && c.NCanary == 0 {
-				open[len(open)-1] += " (" + c.Missing + ")"
+			if needs := j.needs(c); needs != "" {
+				open[len(open)-1] += " (" + needs + ")"
 			}
 			continue
 		}
@@ -227,6 +227,23 @@ func (j *Judge) outstanding(checks []delivery.Check) string {
 		return s
 	}
 	return fmt.Sprintf("%s: needs about %s more", s, count(roundUp(more)))
+}
+
+// needs says what a required metric is without: its data, or about how much more
+// of them; "" is not known.
+func (j *Judge) needs(c delivery.Check) string {
+	i, ok := j.metrics.index[c.Name]
+	if !ok || c.NCanary == 0 {
+		return c.Missing
+	}
+	more := j.metrics.all[i].test.remaining(c.PassAt)
+	switch {
+	case more == 0 || more > 1e7:
+		return ""
+	case c.Kind == delivery.KindLevel:
+		return fmt.Sprintf("about %s s more", count(roundUp(more)))
+	}
+	return fmt.Sprintf("about %s more", count(roundUp(more)))
 }
 
 // lasting says that most failures come from callers that failed before, which
