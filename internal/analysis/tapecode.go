@@ -271,21 +271,29 @@ func decode(parts [][]byte, begin func(Tape), each func(Entry)) (t Tape, last in
 	}
 	d := decoder{}
 	for i, part := range parts {
-		if d.rest, d.err = unseal(i, part); d.err == nil && i == 0 {
-			if d.header(&t); d.err == nil {
-				begin(t)
-			}
-		}
-		for d.err == nil && len(d.rest) > 0 {
-			if e, ok := d.entry(&t); ok && d.err == nil {
-				each(e)
-			}
-		}
-		if d.err != nil {
-			return Tape{}, 0, fmt.Errorf("analysis: part %d of the tape: %w", i, d.err)
+		if err := d.part(i, part, &t, begin, each); err != nil {
+			return Tape{}, 0, err
 		}
 	}
 	return t, d.last, nil
+}
+
+// part hands out what one part holds; part 0 has the beginning of the tape.
+func (d *decoder) part(number int, part []byte, t *Tape, begin func(Tape), each func(Entry)) error {
+	if d.rest, d.err = unseal(number, part); d.err == nil && number == 0 {
+		if d.header(t); d.err == nil {
+			begin(*t)
+		}
+	}
+	for d.err == nil && len(d.rest) > 0 {
+		if e, ok := d.entry(t); ok && d.err == nil {
+			each(e)
+		}
+	}
+	if d.err != nil {
+		return fmt.Errorf("analysis: part %d of the tape: %w", number, d.err)
+	}
+	return nil
 }
 
 // decoder reads entries; after the first error it reads nothing more.

@@ -365,8 +365,8 @@ func TestCase37_TheSameCountsTwiceCountOnce(t *testing.T) {
 	f := traffic.Frame{At: at, Boot: "a", Blocks: []traffic.Block{{Route: "prod/api", Release: "r1", Second: 990, Requests: 10, Units: 10, UnitsBad: 3, Server: 3}}}
 	c.take(f, at)
 	c.take(f, at)
-	if e := c.exposure("prod/api", "r1", 0, 2000); e != (Exposure{Requests: 10, Failed: 3}) {
-		t.Errorf("exposure = %+v, want each request once", e)
+	if requests, failed := c.Exposure("prod/api", "r1", 0, 2000); requests != 10 || failed != 3 {
+		t.Errorf("exposure = %d requests, %d failed; want each request once", requests, failed)
 	}
 }
 

@@ -68,6 +68,8 @@ type Loop struct {
 	traces  traces         // of the loop's goroutine alone
 	applied *traffic.Table // of the loop's goroutine alone
 	vitals  vitals
+	films   films
+	tallied time.Time // of the loop's goroutine alone: when exposures were last looked at
 
 	kept func(what string) // told what was just written; for the tests that end the process there
 
@@ -192,6 +194,7 @@ func (l *Loop) pass(ctx context.Context) (time.Time, error) {
 		soon = sooner(soon, wake)
 	}
 	l.keepTapes(ctx, v)
+	l.tally(ctx, v)
 	proposed, err := l.propose(ctx, v)
 	if err != nil {
 		return soon, err

@@ -67,12 +67,6 @@ func quantile(a analysis.Arm, q float64) float64 {
 	return 0
 }
 
-// exposure adds up what a release answered on a route.
-func (c *counts) exposure(route string, release delivery.ReleaseID, first, last int64) Exposure {
-	requests, failed := c.Exposure(route, release, first, last)
-	return Exposure{Requests: requests, Failed: failed}
-}
-
 func (c *counts) samples(want func(traffic.Sample) bool) []traffic.Sample { return c.Failed(want) }
 
 // calls adds up the edges of the last ten minutes; service "" means all.

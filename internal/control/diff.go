@@ -28,19 +28,28 @@ func (l *Loop) Diff(ctx context.Context, service, from, to string) (Diff, error)
 	if _, _, err := names(p, service, ""); err != nil {
 		return Diff{}, err
 	}
-	d := Diff{Service: service, Config: []Delta{}, Run: []Delta{}, Files: []FileDelta{}}
-	var inFrom, inTo string
-	if d.From, inFrom, err = l.side(ctx, p, service, "from", from); err != nil {
-		return d, err
+	a, inFrom, err := l.side(ctx, p, service, "from", from)
+	if err != nil {
+		return Diff{}, err
 	}
-	if d.To, inTo, err = l.side(ctx, p, service, "to", to); err != nil {
-		return d, err
+	b, inTo, err := l.side(ctx, p, service, "to", to)
+	if err != nil {
+		return Diff{}, err
 	}
-	d.Kinds = delivery.Difference(d.From, d.To)
-	d.Config = deltas(d.From.ConfigFor(inFrom), d.To.ConfigFor(inTo))
-	d.Run = deltas(runWords(d.From.Run), runWords(d.To.Run))
+	d := differ(a, b, inFrom, inTo)
 	d.Files, err = l.fileDeltas(d.From.CodeDigest(), d.To.CodeDigest())
 	return d, err
+}
+
+// Differ compares two releases as they run in an environment. Unlike Diff it does
+// not look into their files, so that the answer is the same once those are gone.
+func Differ(from, to delivery.Release, env string) Diff { return differ(from, to, env, env) }
+
+func differ(from, to delivery.Release, inFrom, inTo string) Diff {
+	return Diff{
+		Service: to.Service, From: from, To: to, Kinds: delivery.Difference(from, to), Files: []FileDelta{},
+		Config: deltas(from.ConfigFor(inFrom), to.ConfigFor(inTo)), Run: deltas(runWords(from.Run), runWords(to.Run)),
+	}
 }
 
 // side finds the release that one side of a diff means, and the environment

@@ -34,6 +34,11 @@ func (l *Loop) write(ctx context.Context, v *view, was delivery.Rollout, m rollo
 		if err := appendMove(tx, was, saved, v.now); err != nil {
 			return err
 		}
+		if was.Started.IsZero() && !saved.Started.IsZero() { // from here on it is counted what it does
+			if err := tx.PutExposure(saved.ID, false, json.RawMessage(`{}`)); err != nil {
+				return err
+			}
+		}
 		for _, w := range wants {
 			if err := tx.SetWant(w); err != nil {
 				return err
@@ -137,13 +142,20 @@ func sameWait(a, b *delivery.Blocker) bool {
 	return x == y
 }
 
-// moveData is what a machine reads of a move.
-type moveData struct {
+// Moved is what a machine reads in a line of the ledger about a rollout that moved.
+type Moved struct {
 	From    delivery.State    `json:"from"`
-	Weight  delivery.Weight   `json:"weight"`
+	Weight  delivery.Weight   `json:"weight"` // of the step it is at
 	Waiting *delivery.Blocker `json:"waiting_on"`
-	Verdict *delivery.Verdict `json:"verdict,omitempty"`
+	Verdict *delivery.Verdict `json:"verdict,omitempty"` // that it moved on, if that is a new one
 	Cause   *delivery.Cause   `json:"cause,omitempty"`
+}
+
+// MoveOf reads what a line of the ledger says for machines; false is another kind of line.
+func MoveOf(e delivery.Event) (Moved, bool) {
+	var m Moved
+	ok := e.Kind == delivery.EventMoved && len(e.Data) > 0 && json.Unmarshal(e.Data, &m) == nil
+	return m, ok
 }
 
 func appendMove(tx *store.Tx, was, is delivery.Rollout, now time.Time) error {
@@ -151,7 +163,7 @@ func appendMove(tx *store.Tx, was, is delivery.Rollout, now time.Time) error {
 	if !rollout.Changed(was, is) && is.Waiting != nil {
 		text = fmt.Sprintf("%s in %s waits: %s", is.Version, is.Env, is.Waiting.What)
 	}
-	d := moveData{From: was.State, Waiting: is.Waiting}
+	d := Moved{From: was.State, Waiting: is.Waiting}
 	if s, ok := is.At(); ok {
 		d.Weight = s.Weight
 	}

@@ -59,19 +59,7 @@ func (l *Loop) Explain(ctx context.Context, id delivery.ChangeID) ([]Explained, 
 	pic := l.picture()
 	out := []Explained{}
 	for _, r := range rollouts {
-		e := Explained{
-			Rollout: r.ID, Service: r.Service, Env: r.Env, Version: r.Version, Was: r.Was, State: r.State, Reason: r.Reason, Waiting: r.Waiting,
-			Verdict: r.Verdict, Policy: analysis.Defaults(r.Plan.Judge), Twin: r.Plan.Twin, Bands: []Band{},
-		}
-		if v, ok := pic.verdicts[r.ID]; ok && !r.State.Final() {
-			e.Verdict, e.Live = &v, true
-		}
-		if e.Verdict != nil && e.Verdict.Incident == "" && !compares(r.Plan) && e.Verdict.Outcome == delivery.NoData {
-			e.Verdict = nil
-		}
-		if e.Verdict == nil {
-			e.Nothing = unjudged(r)
-		}
+		e := explained(r, pic)
 		parts, err := l.d.Store.Tape(ctx, r.ID)
 		if err != nil {
 			return nil, err
@@ -84,6 +72,26 @@ func (l *Loop) Explain(ctx context.Context, id delivery.ChangeID) ([]Explained, 
 		out = append(out, e)
 	}
 	return out, nil
+}
+
+// Judged says what was judged about one rollout, without how that came about.
+func (l *Loop) Judged(r delivery.Rollout) Explained { return explained(r, l.picture()) }
+
+func explained(r delivery.Rollout, pic live) Explained {
+	e := Explained{
+		Rollout: r.ID, Service: r.Service, Env: r.Env, Version: r.Version, Was: r.Was, State: r.State, Reason: r.Reason, Waiting: r.Waiting,
+		Verdict: r.Verdict, Policy: analysis.Defaults(r.Plan.Judge), Twin: r.Plan.Twin, Bands: []Band{},
+	}
+	if v, ok := pic.verdicts[r.ID]; ok && !r.State.Final() {
+		e.Verdict, e.Live = &v, true
+	}
+	if e.Verdict != nil && e.Verdict.Incident == "" && !compares(r.Plan) && e.Verdict.Outcome == delivery.NoData {
+		e.Verdict = nil
+	}
+	if e.Verdict == nil {
+		e.Nothing = unjudged(r)
+	}
+	return e
 }
 
 func (l *Loop) rolloutsOf(ctx context.Context, id delivery.ChangeID) ([]delivery.Rollout, error) {

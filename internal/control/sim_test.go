@@ -52,6 +52,7 @@ type world struct {
 	seen     map[string]bool // endpoints that were healthy when the loop last looked
 	whole    map[delivery.ReleaseID]bool
 	blocks   []traffic.Block
+	failed   []traffic.Sample // of which some are told
 	served   int64 // second up to which callers were answered
 	acks     int
 	stops    []workload.ID
@@ -361,7 +362,7 @@ func (d simTraffic) Watch(ctx context.Context, since int64, frame func(traffic.F
 	w := d.w
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
-	sent := since - 1
+	sent, told := since-1, 0
 	for {
 		w.mu.Lock()
 		if w.deaf {
@@ -375,9 +376,11 @@ func (d simTraffic) Watch(ctx context.Context, since int64, frame func(traffic.F
 			}
 		}
 		upto := w.served
+		failed := w.failed[told:]
+		told = len(w.failed)
 		w.mu.Unlock()
 		if upto > sent || len(fresh) > 0 {
-			frame(traffic.Frame{At: time.Now(), Boot: "sim", Blocks: fresh})
+			frame(traffic.Frame{At: time.Now(), Boot: "sim", Blocks: fresh, Failed: failed})
 			sent = upto
 		}
 		select {
@@ -419,6 +422,10 @@ func (w *world) serve(second int64) {
 				if w.roll() < beh.fail || !up {
 					b.UnitsBad++
 					b.Server++
+					w.failed = append(w.failed, traffic.Sample{
+						At: time.Unix(second, 0), Route: r.Name, Release: p.Release, Method: "POST", Path: fmt.Sprint("/orders/", n), Status: 502,
+						Error: fmt.Sprintf("dial tcp 127.0.0.1:%d: connection refused", 9000+n), Trace: fmt.Sprintf("%032x", len(w.failed)),
+					})
 				} else {
 					b.OK++
 				}

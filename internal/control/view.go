@@ -39,12 +39,6 @@ type Side struct {
 	P95      float64 `json:"p95"`
 }
 
-// Exposure is what the rollout's release has answered so far, within what is kept.
-type Exposure struct {
-	Requests uint64 `json:"requests"`
-	Failed   uint64 `json:"failed"`
-}
-
 // Finding is one thing doctor looked at.
 type Finding struct {
 	Name    string `json:"name"`
@@ -136,10 +130,12 @@ func (l *Loop) Live(ctx context.Context, id delivery.RolloutID) (Live, error) {
 		until = r.Ended.Add(settle)
 	}
 	name := routeName(r.Env, r.Service)
-	if out.Points, err = l.points(ctx, r, until); err != nil {
+	if out.Points, err = l.points(ctx, r, until.Unix()); err != nil {
 		return out, err
 	}
-	out.Exposure = l.counts.exposure(name, r.To, from.Unix(), until.Unix())
+	if out.Exposure, _, err = l.Exposure(ctx, r); err != nil {
+		return out, err
+	}
 	out.Failed = append(out.Failed, l.counts.samples(func(s traffic.Sample) bool {
 		return s.Route == name && s.Release == r.To && !s.At.Before(from)
 	})...)

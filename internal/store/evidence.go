@@ -73,8 +73,13 @@ func (t *Tx) AppendTape(id delivery.RolloutID, part int, data []byte) error {
 
 // Tape returns the parts of a rollout's tape in order; none is no error.
 func (r Reader) Tape(ctx context.Context, id delivery.RolloutID) ([][]byte, error) {
+	return r.TapeFrom(ctx, id, 0)
+}
+
+// TapeFrom returns the parts of a rollout's tape from one on, in order.
+func (r Reader) TapeFrom(ctx context.Context, id delivery.RolloutID, part int) ([][]byte, error) {
 	what := "tape " + string(id)
-	rows, err := r.q.query(ctx, `SELECT data FROM tapes WHERE rollout_id = $1 ORDER BY part`, id)
+	rows, err := r.q.query(ctx, `SELECT data FROM tapes WHERE rollout_id = $1 AND part >= $2 ORDER BY part`, id, part)
 	if err != nil {
 		return nil, wrap(what, err)
 	}
@@ -228,10 +233,10 @@ func (r Reader) Trace(ctx context.Context, id string) (tr delivery.Trace, found 
 	return tr, found, wrap("trace "+id, err)
 }
 
-// PruneTraces forgets a stride of traces from before the given time, and returns
-// how many. Call it again until it is 0.
+// PruneTraces forgets a stride of traces from before the given time that are not
+// lasting, and returns how many. Call it again until it is 0.
 func (t *Tx) PruneTraces(before time.Time) (int, error) {
-	n, err := t.exec(`DELETE FROM traces WHERE id IN (SELECT id FROM traces WHERE at < $1 ORDER BY at LIMIT $2)`, before.Unix(), stride)
+	n, err := t.exec(`DELETE FROM traces WHERE id IN (SELECT id FROM traces WHERE at < $1 AND NOT lasting ORDER BY at LIMIT $2)`, before.Unix(), stride)
 	t.book("")
 	return int(n), wrap("prune traces", err)
 }

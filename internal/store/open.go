@@ -289,8 +289,10 @@ func migrate(ctx context.Context, path string, db *sql.DB) error {
 			Next: "run that Slipway or a newer one, or restore the backup from before the upgrade",
 		}
 	}
-	_, err = provider.Up(ctx)
-	return err
+	if _, err = provider.Up(ctx); err != nil {
+		return err
+	}
+	return backfill(ctx, db)
 }
 
 // onDB calls fn with a connection to path that writes.

@@ -28,13 +28,6 @@ type querier interface {
 // own writes, and goes on when ctx ends.
 type Reader struct{ q querier }
 
-// ChangeQuery selects changes, newest first. Zero fields select everything.
-type ChangeQuery struct {
-	Service string
-	Before  delivery.ChangeID // exclusive
-	Limit   int               // 0: DefaultLimit; at most MaxLimit
-}
-
 // RolloutQuery selects rollouts, newest first. Zero fields select everything.
 type RolloutQuery struct {
 	Service   string
@@ -112,21 +105,6 @@ func (r Reader) Releases(ctx context.Context, service string, limit int) ([]deli
 func (r Reader) Change(ctx context.Context, id delivery.ChangeID) (delivery.Change, error) {
 	c, found, err := one[delivery.Change](ctx, r.q, `SELECT doc FROM changes WHERE id = $1`, id)
 	return known(c, found, err, delivery.CodeUnknownChange, "change", strconv.FormatInt(int64(id), 10))
-}
-
-// Changes returns the changes that q selects, newest first.
-func (r Reader) Changes(ctx context.Context, q ChangeQuery) ([]delivery.Change, error) {
-	var w where
-	from := `SELECT doc FROM changes`
-	if q.Service != "" {
-		from = `SELECT changes.doc FROM change_members JOIN changes ON changes.id = change_members.change_id`
-		w.add("change_members.service = ", q.Service)
-	}
-	if q.Before > 0 {
-		w.add("changes.id < ", q.Before)
-	}
-	list, err := all[delivery.Change](ctx, r.q, from+w.text()+` ORDER BY changes.id DESC`+w.limit(q.Limit), w.args...)
-	return list, wrap("changes", err)
 }
 
 // Rollout returns one rollout.

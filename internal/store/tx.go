@@ -85,8 +85,13 @@ func (t *Tx) CreateChange(c delivery.Change) (delivery.Change, error) {
 	if err != nil {
 		return c, wrap("create change", err)
 	}
-	if _, err := t.exec(`INSERT INTO changes (id, doc) VALUES ($1, $2)`, id, doc); err != nil {
+	if _, err := t.exec(`INSERT INTO changes (id, doc, submitted, person) VALUES ($1, $2, $3, $4)`, id, doc, max(c.Submitted.UnixMicro(), 1), c.By); err != nil {
 		return c, wrap("create change", err)
+	}
+	for _, kind := range c.Kinds {
+		if _, err := t.exec(insertKind, kind, id); err != nil {
+			return c, wrap("create change", err)
+		}
 	}
 	for _, m := range c.Members {
 		if _, err := t.exec(`INSERT INTO change_members (service, change_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, m.Service, id); err != nil {
@@ -130,8 +135,8 @@ func (t *Tx) CreateRollout(r delivery.Rollout) (delivery.Rollout, error) {
 	if err != nil {
 		return r, wrap(what, err)
 	}
-	_, err = t.exec(`INSERT INTO rollouts (id, seq, change_id, service, env, gen, open, active, doc) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		r.ID, r.Seq, r.Change, r.Service, r.Env, r.Gen, !r.State.Final(), r.State.Active(), doc)
+	_, err = t.exec(`INSERT INTO rollouts (id, seq, change_id, service, env, gen, open, active, state, doc) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		r.ID, r.Seq, r.Change, r.Service, r.Env, r.Gen, !r.State.Final(), r.State.Active(), r.State, doc)
 	t.touch("rollout "+string(r.ID), partRollouts)
 	return r, wrap(what, err)
 }
@@ -163,8 +168,8 @@ func (t *Tx) SaveRollout(r delivery.Rollout) (delivery.Rollout, error) {
 	if err != nil {
 		return r, wrap(what, err)
 	}
-	n, err := t.exec(`UPDATE rollouts SET gen = $1, open = $2, active = $3, doc = $4 WHERE id = $5 AND gen = $6`,
-		next.Gen, !next.State.Final(), next.State.Active(), doc, r.ID, r.Gen)
+	n, err := t.exec(`UPDATE rollouts SET gen = $1, open = $2, active = $3, state = $4, doc = $5 WHERE id = $6 AND gen = $7`,
+		next.Gen, !next.State.Final(), next.State.Active(), next.State, doc, r.ID, r.Gen)
 	if err != nil {
 		return r, wrap(what, err)
 	}

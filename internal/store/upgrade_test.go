@@ -128,6 +128,8 @@ func TestUpgrade(t *testing.T) {
 			}
 			s := reopen(t, path)
 			same(t, "what is remembered", remembered(t, s), want)
+			found := must[[]delivery.Change](t)(s.Changes(t.Context(), ChangeQuery{From: noon, To: noon.Add(time.Hour), States: delivery.States()}))
+			same(t, "changes that are searched for", found, want.Changes)
 			n := int64(len(want.Events))
 			write(t, s, func(*Tx) error { return nil })
 			r := must[[]delivery.Rollout](t)(s.Rollouts(t.Context(), RolloutQuery{Env: "prod"}))[0]
@@ -188,7 +190,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Open(t.Context(), path)
-	complains(t, err, path, "newer Slipway: its schema is 99, this one knows 1 to 2")
+	complains(t, err, path, "newer Slipway: its schema is 99, this one knows 1 to 4")
 }
 
 // A process that died while it made the database leaves nothing in the way.
