@@ -52,7 +52,7 @@ type world struct {
 	seen     map[string]bool // endpoints that were healthy when the loop last looked
 	whole    map[delivery.ReleaseID]bool
 	blocks   []traffic.Block
-	failed   []traffic.Sample // of which some are told
+	failed   []traffic.Sample
 	served   int64 // second up to which callers were answered
 	acks     int
 	stops    []workload.ID
