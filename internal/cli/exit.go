@@ -107,9 +107,10 @@ func exitOfCode(c delivery.RefusalCode) exit {
 	case delivery.CodeHeld, delivery.CodeQuarantined, delivery.CodeNotEligible:
 		return exitBlocked
 	case delivery.CodeUnknownService, delivery.CodeUnknownEnvironment, delivery.CodeUnknownVersion, delivery.CodeUnknownChange,
-		delivery.CodeUnknownHold, delivery.CodeUnknownLog, delivery.CodeKeyReused:
+		delivery.CodeUnknownHold, delivery.CodeUnknownLog, delivery.CodeUnknownToken, delivery.CodeKeyReused:
 		return exitUsage
-	case delivery.CodeNothingToDo, delivery.CodeNoRollbackTarget, delivery.CodeNotInFlight, delivery.CodeNotWaiting, delivery.CodeNoProject:
+	case delivery.CodeNothingToDo, delivery.CodeNoRollbackTarget, delivery.CodeNotInFlight, delivery.CodeNotWaiting, delivery.CodeNoProject,
+		delivery.CodeUnauthorized, delivery.CodeForbidden, delivery.CodeWrongHost, delivery.CodeCrossSite, delivery.CodeTooManyTries, delivery.CodeMovedOn:
 	}
 	return exitFailed
 }

@@ -31,6 +31,8 @@ type ServerOptions struct {
 	TLSCert     string // file; with TLSKey another address is allowed
 	TLSKey      string
 	Log         io.Writer
+
+	AnonymousRead bool // who shows no token may read
 }
 
 // ProxyOptions is how the data plane is run in the foreground.

@@ -35,7 +35,7 @@ func taleOf(e delivery.Event) tale {
 		t.sign = signGood
 	case delivery.EventStable, delivery.EventIntent, delivery.EventInstance, delivery.EventRelease, delivery.EventVerdict:
 		t.worth = false // another line says it, or nobody asked
-	case delivery.EventSubmitted, delivery.EventAsked, delivery.EventProject, delivery.EventServer:
+	case delivery.EventSubmitted, delivery.EventAsked, delivery.EventProject, delivery.EventServer, delivery.EventAccess:
 	}
 	return t
 }

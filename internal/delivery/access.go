@@ -1,5 +1,7 @@
 package delivery
 
+import "time"
+
 // Access is what somebody may do. Each level holds all below it.
 type Access string
 
@@ -32,6 +34,29 @@ func (a Access) rank() int {
 
 // Who is somebody who asks, as the ledger names them, and what they may do.
 type Who struct {
-	Name   string `json:"name"`
-	Access Access `json:"access"`
+	Name      string `json:"name"`
+	Access    Access `json:"access"`
+	Anonymous bool   `json:"anonymous,omitempty" doc:"nobody signed in; reading is open to all"`
+}
+
+// Token is a named right to ask. What opens it is known to its holder alone.
+type Token struct {
+	Name    string     `json:"name"`
+	Access  Access     `json:"access" enum:"reader,deployer,admin"`
+	By      string     `json:"by" doc:"who made it"`
+	Created time.Time  `json:"created"`
+	Used    *time.Time `json:"used,omitempty" doc:"last time, give or take a minute"`
+	Ends    *time.Time `json:"ends,omitempty" doc:"it opens nothing from then on"`
+	Revoked *Revoked   `json:"revoked,omitempty"`
+}
+
+// Revoked says who took a token back, and when.
+type Revoked struct {
+	By string    `json:"by"`
+	At time.Time `json:"at"`
+}
+
+// InForce reports whether the token opens anything at now.
+func (t Token) InForce(now time.Time) bool {
+	return t.Revoked == nil && (t.Ends == nil || now.Before(*t.Ends))
 }

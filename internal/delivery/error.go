@@ -45,6 +45,7 @@ const (
 	CodeUnknownChange      RefusalCode = "unknown_change"
 	CodeUnknownHold        RefusalCode = "unknown_hold"
 	CodeUnknownLog         RefusalCode = "unknown_log"
+	CodeUnknownToken       RefusalCode = "unknown_token"
 	CodeHeld               RefusalCode = "held"
 	CodeQuarantined        RefusalCode = "quarantined"
 	CodeNothingToDo        RefusalCode = "nothing_to_do"

@@ -22,6 +22,7 @@ const (
 	EventStable    EventKind = "stable" // the stable pointer moved
 	EventInstance  EventKind = "instance"
 	EventServer    EventKind = "server" // started, stopped, recovered
+	EventAccess    EventKind = "access" // somebody may do more or less than before
 )
 
 // Event is one line of the ledger: append-only and hash-chained. Audit,

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/slipway-cd/slipway/internal/access"
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/store"
@@ -34,6 +35,11 @@ func (s *Server) postChange(ctx context.Context, in *submitInput) (*submitOutput
 	}
 	if err := plain(texts...); err != nil {
 		return nil, err
+	}
+	if q.BreakGlass {
+		if err := access.BreakGlass(in.pass.Who); err != nil {
+			return nil, err
+		}
 	}
 	done, err := s.d.Loop.Submit(ctx, q)
 	if err != nil {

@@ -38,7 +38,7 @@ type docsGroup struct {
 
 type docsRoute struct {
 	ID, Method, Path, Summary, Text string
-	Open                            bool
+	Need                            string // the least access that may ask; "" is none
 	Params                          []docsField
 	Body                            []docsBody
 	Answers                         []docsBody
@@ -102,7 +102,7 @@ func docsHTML(spec *huma.OpenAPI) (page []byte, policy string) {
 }
 
 func routeDocs(op *huma.Operation) docsRoute {
-	r := docsRoute{ID: op.OperationID, Method: op.Method, Path: op.Path, Summary: op.Summary, Text: op.Description, Open: len(op.Security) > 0}
+	r := docsRoute{ID: op.OperationID, Method: op.Method, Path: op.Path, Summary: op.Summary, Text: op.Description, Need: needOf(op)}
 	for _, p := range op.Parameters {
 		r.Params = append(r.Params, docsField{Name: p.Name, In: p.In, Text: p.Description, Required: p.Required, docsType: typeDocs(p.Schema)})
 	}
@@ -119,6 +119,16 @@ func routeDocs(op *huma.Operation) docsRoute {
 		r.Answers = append(r.Answers, bodyDocs(status, op.Responses[status].Content)...)
 	}
 	return r
+}
+
+// needOf returns the access that an operation says it needs.
+func needOf(op *huma.Operation) string {
+	for _, one := range op.Security {
+		if roles := one["token"]; len(roles) > 0 {
+			return roles[0]
+		}
+	}
+	return ""
 }
 
 func bodyDocs(status string, content map[string]*huma.MediaType) []docsBody {

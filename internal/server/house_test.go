@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-cd/slipway/internal/access"
 	"github.com/slipway-cd/slipway/internal/artifact"
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/control/controltest"
@@ -51,6 +52,7 @@ type house struct {
 	store   *store.Store
 	bundles *artifact.Store
 	loop    *control.Loop
+	guard   *access.Guard
 	server  *Server
 	stop    func() // the HTTP server, and waits for it
 }
@@ -81,7 +83,8 @@ func buildIn(t *testing.T, dir string) *house {
 		t.Fatal(err)
 	}
 	h.url = "http://" + l.Addr().String()
-	h.server = New(Deps{Loop: h.loop, Store: st, Artifacts: bundles, Workload: h.m, Log: log, Token: testToken, Version: "v0-test", Addr: l.Addr().String()})
+	h.guard = access.New(access.Deps{Root: testToken, Addr: l.Addr().String(), Store: st, Log: log})
+	h.server = New(Deps{Loop: h.loop, Store: st, Artifacts: bundles, Workload: h.m, Log: log, Version: "v0-test", Guard: h.guard})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- Serve(ctx, l, h.server, log) }()

@@ -4,29 +4,28 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/slipway-cd/slipway/internal/access"
 	"github.com/slipway-cd/slipway/internal/delivery"
 )
 
-// Asker is who asks. The token says that they may; the name is for the ledger.
-// Like every struct that inputs share, it is exported for huma to see into it.
+// Asker is who asks. Like every struct that inputs share, it is exported for huma to
+// see into it.
 type Asker struct {
-	User string `header:"Slipway-User" doc:"who asks, for the ledger; at most 64 printable characters, else \"api\""`
+	User string `header:"Slipway-User" doc:"who asks with the owner's token, for the ledger; at most 64 printable characters, else \"api\". A named token, and a session, are themselves"`
+	pass access.Pass
+}
+
+// Resolve finds out who asks. Huma calls it before the handler.
+func (a *Asker) Resolve(ctx huma.Context) []error {
+	a.pass, _ = ctx.Context().Value(passKey{}).(access.Pass)
+	return nil
 }
 
 // by returns the name for the ledger.
-func (a Asker) by() string {
-	if a.User == "" || utf8.RuneCountInString(a.User) > 64 || !utf8.ValidString(a.User) {
-		return "api"
-	}
-	for _, c := range a.User {
-		if !unicode.IsPrint(c) {
-			return "api"
-		}
-	}
-	return a.User
-}
+func (a *Asker) by() string { return a.pass.Name }
 
 // maxSaid is how long a name, a reason or another word of a person may be, in bytes.
 const maxSaid = 2000

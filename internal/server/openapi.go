@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
 )
 
 // apiVersion is the version of the API, which is not that of Slipway.
@@ -28,7 +30,8 @@ func specification() huma.Config {
 			Components: &huma.Components{
 				Schemas: schemas,
 				SecuritySchemes: map[string]*huma.SecurityScheme{
-					"token": {Type: "http", Scheme: "bearer", Description: "The content of STATE/token."},
+					"token":   {Type: "http", Scheme: "bearer", Description: "A named token (slipway token create), or the owner's: the content of STATE/token."},
+					"session": {Type: "apiKey", In: "cookie", Name: "slipway_session_PORT", Description: "A browser that is signed in. What changes something must come from a page of this server."},
 				},
 			},
 			Security: []map[string][]string{{"token": {}}},
@@ -113,7 +116,7 @@ func (s *Server) documentRoutes() {
 // a version, and a browser that opens the docs has no token to show.
 func (s *Server) document(path, contentType, policy string, content []byte) {
 	pattern := http.MethodGet + " " + Base + path
-	s.open[pattern] = true
+	s.needs[pattern] = delivery.Nobody
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Type", contentType)

@@ -22,22 +22,19 @@ import (
 type code = delivery.RefusalCode
 
 const (
-	codeInvalid      code = "invalid"
-	codeMalformed    code = "malformed"
-	codeUnauthorized code = "unauthorized"
-	codeWrongHost    code = "wrong_host"
-	codeCrossSite    code = "cross_site"
-	codeNotFound     code = "not_found"
-	codeMethod       code = "method_not_allowed"
-	codeAccept       code = "not_acceptable"
-	codeSlow         code = "timeout"
-	codeConflict     code = "conflict"
-	codeTooLarge     code = "too_large"
-	codeMediaType    code = "unsupported_media_type"
-	codeTooMany      code = "too_many_streams"
-	codeStopping     code = "stopping"
-	codeStorage      code = "storage"
-	codeInternal     code = "internal"
+	codeInvalid   code = "invalid"
+	codeMalformed code = "malformed"
+	codeNotFound  code = "not_found"
+	codeMethod    code = "method_not_allowed"
+	codeAccept    code = "not_acceptable"
+	codeSlow      code = "timeout"
+	codeConflict  code = "conflict"
+	codeTooLarge  code = "too_large"
+	codeMediaType code = "unsupported_media_type"
+	codeTooMany   code = "too_many_streams"
+	codeStopping  code = "stopping"
+	codeStorage   code = "storage"
+	codeInternal  code = "internal"
 )
 
 // kind is what is the same for every problem of one code.
@@ -52,9 +49,10 @@ func kinds() []kind {
 	return []kind{
 		{codeInvalid, http.StatusUnprocessableEntity, "The input is not valid"},
 		{codeMalformed, http.StatusBadRequest, "The request cannot be read"},
-		{codeUnauthorized, http.StatusUnauthorized, "No valid token"},
-		{codeWrongHost, http.StatusMisdirectedRequest, "Asked under a name that is not this server's"},
-		{codeCrossSite, http.StatusForbidden, "Asked by another site"},
+		{delivery.CodeUnauthorized, http.StatusUnauthorized, "No valid token"},
+		{delivery.CodeWrongHost, http.StatusMisdirectedRequest, "Asked under a name that is not this server's"},
+		{delivery.CodeCrossSite, http.StatusForbidden, "Asked by another site"},
+		{delivery.CodeForbidden, http.StatusForbidden, "Not allowed"},
 		{codeNotFound, http.StatusNotFound, "Not there"},
 		{codeMethod, http.StatusMethodNotAllowed, "No such method here"},
 		{codeAccept, http.StatusNotAcceptable, "No such form of the answer"},
@@ -72,6 +70,7 @@ func kinds() []kind {
 		{delivery.CodeUnknownChange, http.StatusNotFound, "No such change"},
 		{delivery.CodeUnknownHold, http.StatusNotFound, "No such hold"},
 		{delivery.CodeUnknownLog, http.StatusNotFound, "No such log"},
+		{delivery.CodeUnknownToken, http.StatusNotFound, "No such token"},
 		{delivery.CodeHeld, http.StatusConflict, "Held"},
 		{delivery.CodeQuarantined, http.StatusConflict, "The release is on hold"},
 		{delivery.CodeNothingToDo, http.StatusConflict, "Nothing to do"},

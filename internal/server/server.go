@@ -10,8 +10,10 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/slipway-cd/slipway/internal/access"
 	"github.com/slipway-cd/slipway/internal/artifact"
 	"github.com/slipway-cd/slipway/internal/control"
+	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/store"
 	"github.com/slipway-cd/slipway/internal/traces"
 	"github.com/slipway-cd/slipway/internal/workload"
@@ -28,11 +30,10 @@ type Deps struct {
 	Workload  workload.Driver // read for logs only
 	Traces    *traces.Keeper  // nil knows none
 	Log       *slog.Logger
-	Token     string       // who shows it may do everything; an empty one opens nothing
-	Version   string       // of Slipway, shown by /healthz
-	Metrics   http.Handler // answers GET /metrics; nil has none
-	Plane     http.Handler // answers GET /metrics/proxy, for the data plane; nil has none
-	Addr      string       // host:port people reach the API at; its host is accepted in Host headers beside loopback
+	Guard     *access.Guard // who may ask
+	Version   string        // of Slipway, shown by /healthz
+	Metrics   http.Handler  // answers GET /metrics; nil has none
+	Plane     http.Handler  // answers GET /metrics/proxy, for the data plane; nil has none
 }
 
 // Server is the HTTP API. It is an http.Handler; make it with New.
@@ -40,8 +41,9 @@ type Server struct {
 	d       Deps
 	mux     *http.ServeMux
 	api     huma.API
-	bodies  map[string]bodyKind // by mux pattern
-	open    map[string]bool     // mux patterns that want no token
+	bodies  map[string]bodyKind        // by mux pattern
+	needs   map[string]delivery.Access // by mux pattern: the least that may ask
+	unkept  map[string]bool            // mux patterns whose answers are secret
 	streams *streams
 	keys    *keyring
 }
@@ -49,7 +51,7 @@ type Server struct {
 // New returns the API over d. It does no I/O.
 func New(d Deps) *Server {
 	s := &Server{
-		d: d, mux: http.NewServeMux(), bodies: map[string]bodyKind{}, open: map[string]bool{},
+		d: d, mux: http.NewServeMux(), bodies: map[string]bodyKind{}, needs: map[string]delivery.Access{}, unkept: map[string]bool{},
 		streams: newStreams(maxStreams), keys: newKeyring(),
 	}
 	s.routes()
@@ -72,8 +74,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.recovered(w, r)
 	harden(w.Header())
 	_, pattern := s.mux.Handler(r)
-	if p := s.admit(r, s.open[pattern]); p != nil {
-		p.write(w)
+	r, err := s.admit(w, r, pattern)
+	if err != nil {
+		s.fail(w, r, err)
 		return
 	}
 	if pattern == "" {
@@ -83,6 +86,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, p := takeBody(w, r, s.bodies[pattern])
 	if p != nil {
 		p.write(w)
+		return
+	}
+	if s.unkept[pattern] {
+		s.mux.ServeHTTP(w, r)
 		return
 	}
 	s.once(w, r, body)

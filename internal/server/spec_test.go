@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/slipway-cd/slipway/internal/access"
 )
 
 // described is the OpenAPI document that the server serves, ready to judge answers.
@@ -24,7 +26,7 @@ type described struct {
 
 // theSpec reads the document once: it is the same for every server.
 var theSpec = sync.OnceValue(func() *described {
-	s := New(Deps{})
+	s := New(Deps{Guard: access.New(access.Deps{})})
 	req, _ := http.NewRequest(http.MethodGet, "http://localhost"+Base+"/openapi.json", nil)
 	rec := &recorder{header: http.Header{}}
 	s.ServeHTTP(rec, req)

@@ -23,6 +23,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/slipway-cd/slipway/internal/access"
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/store"
@@ -177,7 +178,7 @@ func TestTLS(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- Serve(ctx, l, New(Deps{Store: st, Log: log, Token: testToken, Addr: l.Addr().String()}), log)
+		done <- Serve(ctx, l, New(Deps{Store: st, Log: log, Guard: access.New(access.Deps{Root: testToken, Addr: l.Addr().String(), Store: st})}), log)
 	}()
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}}
 	for origin, want := range map[string]int{"https://" + l.Addr().String(): 200, "http://" + l.Addr().String(): 403} {

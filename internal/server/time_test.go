@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/slipway-cd/slipway/internal/access"
 	"github.com/slipway-cd/slipway/internal/artifact"
 	"github.com/slipway-cd/slipway/internal/control/controltest"
 	"github.com/slipway-cd/slipway/internal/delivery"
@@ -72,7 +73,7 @@ func inBubble(t *testing.T, test func(*bubble)) {
 			t.Fatal(err)
 		}
 		log := slog.New(slog.DiscardHandler)
-		b := &bubble{t: t, pipes: newPipes(), store: st, server: New(Deps{Store: st, Artifacts: bundles, Workload: controltest.New(), Log: log, Token: testToken, Addr: "127.0.0.1:7500"})}
+		b := &bubble{t: t, pipes: newPipes(), store: st, server: New(Deps{Store: st, Artifacts: bundles, Workload: controltest.New(), Log: log, Guard: access.New(access.Deps{Root: testToken, Addr: "127.0.0.1:7500", Store: st})})}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- Serve(ctx, b.pipes, b.server, log) }()

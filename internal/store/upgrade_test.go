@@ -36,11 +36,22 @@ type memory struct {
 	Minutes  []Minute         `json:",omitempty"`
 	Tape     [][]byte         `json:",omitempty"`
 	Traces   []delivery.Trace `json:",omitempty"`
+	Tokens   []delivery.Token `json:",omitempty"`
+	Session  Session          `json:",omitzero"`
+	Link     Link             `json:",omitzero"`
 }
 
 func remembered(t *testing.T, s *Store) memory {
 	t.Helper()
 	answer, _, err := s.Recall(t.Context(), "key", "deploy", noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, _, err := s.SessionOf(t.Context(), "value")
+	if err != nil {
+		t.Fatal(err)
+	}
+	link, _, err := s.Link(t.Context(), "code")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,6 +65,9 @@ func remembered(t *testing.T, s *Store) memory {
 		Minutes:  must[[]Minute](t)(s.Minutes(t.Context(), MinuteQuery{From: minute, To: minute.Add(time.Hour)})),
 		Tape:     must[[][]byte](t)(s.Tape(t.Context(), "1/dev")),
 		Traces:   must[[]delivery.Trace](t)(s.Traces(t.Context(), 1)),
+		Tokens:   must[[]delivery.Token](t)(s.Tokens(t.Context())),
+		Session:  session,
+		Link:     link,
 	}
 }
 
@@ -82,6 +96,25 @@ func lived(t *testing.T, s *Store) {
 		return errors.Join(allot, count, tx.Remember("key", "deploy", []byte("answer"), noon))
 	})
 	testified(t, s)
+	admitted(t, s)
+}
+
+// admitted keeps some of everything that says who may ask.
+func admitted(t *testing.T, s *Store) {
+	t.Helper()
+	write(t, s, func(tx *Tx) error {
+		if err := errors.Join(
+			tx.PutToken("first", delivery.Token{Name: "ci", Access: delivery.Deployer, By: "ann", Created: noon}),
+			tx.PutToken("second", delivery.Token{Name: "wall", Access: delivery.Reader, By: "ann", Created: noon.Add(time.Second)}),
+			tx.NoteToken("first", noon.Add(time.Hour)),
+			tx.PutSession(Session{ID: "s1", Name: "ann", Token: "first", Value: "value", Opened: noon, Seen: noon, Turned: noon}, noon.Add(time.Hour)),
+			tx.PutLink("code", Link{Name: "ann", Token: "first", Ends: noon.Add(time.Minute)}, noon),
+		); err != nil {
+			return err
+		}
+		_, err := tx.RevokeToken("wall", delivery.Revoked{By: "ann", At: noon})
+		return err
+	})
 }
 
 // testified keeps some of every kind of evidence.

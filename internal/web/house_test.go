@@ -93,7 +93,7 @@ func build(t testing.TB) *house {
 // open makes pages over the house; anybody may read them if public.
 func (h *house) open(public bool) *Web {
 	d := h.deps
-	d.Guard = access.New(access.Deps{Root: testToken, Addr: "127.0.0.1:7500", Public: public})
+	d.Guard = access.New(access.Deps{Root: testToken, Addr: "127.0.0.1:7500", Public: public, Store: d.Store})
 	return New(d)
 }
 

@@ -41,9 +41,9 @@ func (s *served) start() {
 	}
 	s.addr = l.Addr().String()
 	d := h.deps
-	d.Guard = access.New(access.Deps{Root: testToken, Addr: s.addr})
+	d.Guard = access.New(access.Deps{Root: testToken, Addr: s.addr, Store: d.Store})
 	both := bothFaces{
-		api:   server.New(server.Deps{Loop: h.loop, Store: h.store, Artifacts: h.bundles, Workload: h.m, Log: d.Log, Token: testToken, Version: d.Version, Addr: s.addr}),
+		api:   server.New(server.Deps{Loop: h.loop, Store: h.store, Artifacts: h.bundles, Workload: h.m, Log: d.Log, Token: testToken, Version: d.Version, Addr: s.addr, Store: d.Store}),
 		pages: New(d),
 	}
 	ctx, cancel := context.WithCancel(h.t.Context())

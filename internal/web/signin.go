@@ -1,21 +1,39 @@
 package web
 
 import (
+	"errors"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
+	"github.com/slipway-cd/slipway/internal/access"
 	"github.com/slipway-cd/slipway/internal/delivery"
 )
 
-// signInView is the page that asks for a token.
+// signInView is the page that asks for a token, or for a click when a link has a code.
 type signInView struct {
 	To   string // where to go then
+	Code string // of a link that is good; "" asks for a token
 	Why  string // the last try failed; "" on the first
-	Next string
+	Next string // the command that comes next
+	Wait int    // seconds until the next try is looked at; 0 is now
 }
 
+// signInPage asks. The code of a link is not used up by looking: what shows previews
+// of links looks, too.
 func (w *Web) signInPage(rw http.ResponseWriter, r *http.Request) {
-	w.askToken(rw, r, http.StatusOK, signInView{To: within(r.URL.Query().Get("to"))})
+	q := r.URL.Query()
+	v := signInView{To: within(q.Get("to")), Code: q.Get("code")}
+	if v.Code == "" {
+		w.askToken(rw, r, http.StatusOK, v)
+		return
+	}
+	if err := w.d.Guard.Peek(r, v.Code); err != nil {
+		w.notSignedIn(rw, r, signInView{To: v.To}, err)
+		return
+	}
+	w.askToken(rw, r, http.StatusOK, v)
 }
 
 func (w *Web) askToken(rw http.ResponseWriter, r *http.Request, status int, v signInView) {
@@ -24,18 +42,36 @@ func (w *Web) askToken(rw http.ResponseWriter, r *http.Request, status int, v si
 
 // signIn opens a session.
 func (w *Web) signIn(rw http.ResponseWriter, r *http.Request) {
-	if _, err := w.d.Guard.Who(r); err != nil {
-		w.refuse(rw, r, delivery.Who{}, err)
-		return
-	}
 	r.Body = http.MaxBytesReader(rw, r.Body, maxForm)
-	to := within(r.PostFormValue("to"))
-	if _, err := w.d.Guard.SignIn(rw, r, strings.TrimSpace(r.PostFormValue("token"))); err != nil {
-		t := w.troubleOf(r.Context(), err)
-		w.askToken(rw, r, t.Status, signInView{To: to, Why: t.Why, Next: t.Next})
+	to, code, token := within(r.PostFormValue("to")), r.PostFormValue("code"), strings.TrimSpace(r.PostFormValue("token"))
+	var err error
+	if code != "" {
+		_, err = w.d.Guard.Redeem(rw, r, code)
+	} else {
+		_, err = w.d.Guard.SignIn(rw, r, token)
+	}
+	if err != nil {
+		w.notSignedIn(rw, r, signInView{To: to}, err)
 		return
 	}
 	http.Redirect(rw, r, to, http.StatusSeeOther)
+}
+
+// notSignedIn asks again and says why. What is no try to sign in is refused as
+// everywhere.
+func (w *Web) notSignedIn(rw http.ResponseWriter, r *http.Request, v signInView, err error) {
+	no, known := errors.AsType[*delivery.Refusal](err)
+	if !known || no.Code != delivery.CodeUnauthorized && no.Code != delivery.CodeTooManyTries {
+		w.refuse(rw, r, delivery.Who{}, err)
+		return
+	}
+	t := w.troubleOf(r.Context(), err)
+	v.Why, v.Next = t.Why, t.Next
+	if soon, ok := errors.AsType[*access.TooSoon](err); ok {
+		v.Wait = int(soon.Wait / time.Second)
+		rw.Header().Set("Retry-After", strconv.Itoa(v.Wait))
+	}
+	w.askToken(rw, r, t.Status, v)
 }
 
 // maxForm is how large a form may be, in bytes.
@@ -43,16 +79,27 @@ const maxForm = 64 << 10
 
 // signOut ends the session.
 func (w *Web) signOut(rw http.ResponseWriter, r *http.Request) {
-	who, err := w.d.Guard.Who(r)
-	if err == nil {
-		err = w.d.Guard.SignOut(rw, r)
-	}
-	if err != nil {
-		w.refuse(rw, r, who, err)
+	if err := w.d.Guard.SignOut(rw, r); err != nil {
+		w.refuse(rw, r, delivery.Who{}, err)
 		return
 	}
 	http.Redirect(rw, r, "/sign-in", http.StatusSeeOther)
 }
+
+// again answers whoever a link on another site led here with a page that loads
+// itself: then it is a page of this server that asks, and the browser shows the
+// session, which it rightly keeps from other sites.
+func (w *Web) again(rw http.ResponseWriter) {
+	rw.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = rw.Write([]byte(againPage)) // a browser that is gone asks again
+}
+
+const againPage = `<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>Slipway</title><meta http-equiv="refresh" content="0"><meta name="color-scheme" content="light dark"></head>
+<body><p>One moment. <a href="">Go on</a></p></body>
+</html>
+`
 
 // within returns an address of this server, and the board's for any other.
 func within(to string) string {

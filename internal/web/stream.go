@@ -62,7 +62,7 @@ func (w *Web) stream(ctx context.Context, rw http.ResponseWriter, q request, sho
 // look returns what the page shows now, and the message that says so: a sign of life
 // if that is what was sent last.
 func (w *Web) look(ctx context.Context, q request, show show, sent []byte) (now []byte, text string, over bool) {
-	who, err := w.d.Guard.Who(q.Request)
+	who, err := w.d.Guard.Still(ctx, q.pass)
 	if err == nil {
 		err = access.Need(who, delivery.Reader)
 	}

@@ -55,19 +55,23 @@ func (w *Web) routes() {
 // page registers a page that whoever may read may see.
 func (w *Web) page(pattern string, show show) {
 	w.mux.HandleFunc(pattern, func(rw http.ResponseWriter, r *http.Request) {
+		pass, err := w.d.Guard.Visit(rw, r)
 		if wantsStream(r) {
-			w.stream(r.Context(), rw, request{Request: r}, show) // it looks who asks each time, and says so itself
+			w.stream(r.Context(), rw, request{Request: r, Who: pass.Who, pass: pass}, show) // it looks each time who asks, and says so itself
 			return
 		}
-		who, err := w.d.Guard.Who(r)
+		if errors.Is(err, access.ErrWithheld) {
+			w.again(rw)
+			return
+		}
 		if err == nil {
-			err = access.Need(who, delivery.Reader)
+			err = access.Need(pass.Who, delivery.Reader)
 		}
 		if err != nil {
-			w.refuse(rw, r, who, err)
+			w.refuse(rw, r, pass.Who, err)
 			return
 		}
-		w.serve(rw, r, who, show)
+		w.serve(rw, r, pass.Who, show)
 	})
 }
 
@@ -123,5 +127,6 @@ type show func(ctx context.Context, q request) (page, error)
 type request struct {
 	*http.Request
 
-	Who delivery.Who
+	Who  delivery.Who
+	pass access.Pass
 }

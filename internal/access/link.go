@@ -1,0 +1,101 @@
+package access
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/store"
+)
+
+// linkTime is how long a sign-in link is good.
+const linkTime = 2 * time.Minute
+
+// SignInLink is a way in for a browser. It works once.
+type SignInLink struct {
+	Path string    `json:"path" doc:"of the page, below the address of the server"`
+	Ends time.Time `json:"ends"`
+}
+
+// Link makes a sign-in link, whose session may do what p may and rests on the same
+// token. The ledger keeps who asked for it.
+func (g *Guard) Link(ctx context.Context, p Pass) (SignInLink, error) {
+	if err := Need(p.Who, delivery.Admin); err != nil {
+		return SignInLink{}, err
+	}
+	now := time.Now().UTC()
+	code, name := rand.Text(), p.Name
+	if p.Via == ViaOwner && name == apiName {
+		name = ownerName
+	}
+	l := store.Link{Name: name, Token: p.token, Ends: now.Add(linkTime)}
+	err := g.d.Store.Write(ctx, func(tx *store.Tx) error {
+		if err := tx.PutLink(hashOf(code), l, now); err != nil {
+			return err
+		}
+		return line(tx, now, p.Name, "sign-in link made for "+name+", "+the(p.Access), map[string]any{"name": name, "ends": l.Ends})
+	})
+	return SignInLink{Path: "/sign-in?code=" + url.QueryEscape(code), Ends: l.Ends}, err
+}
+
+// Peek refuses a code that opens nothing, and does not use one up that does.
+func (g *Guard) Peek(r *http.Request, code string) error {
+	if err := g.named(r); err != nil {
+		return err
+	}
+	if code == "" || g.d.Store == nil {
+		return usedUp()
+	}
+	l, found, err := g.d.Store.Link(r.Context(), hashOf(code))
+	if err == nil && (!found || !time.Now().Before(l.Ends)) {
+		err = usedUp()
+	}
+	return err
+}
+
+// Redeem opens a session for who shows the code of a sign-in link, and sets its
+// cookie. A right code never waits for the failed tries of others.
+func (g *Guard) Redeem(w http.ResponseWriter, r *http.Request, code string) (delivery.Who, error) {
+	if err := g.FromHere(r); err != nil {
+		return delivery.Who{}, err
+	}
+	now, from := time.Now(), clientOf(r)
+	if code == "" || g.d.Store == nil {
+		return delivery.Who{}, usedUp()
+	}
+	var (
+		s      store.Session
+		value  string
+		access delivery.Access
+	)
+	err := g.d.Store.Write(r.Context(), func(tx *store.Tx) error {
+		l, found, err := tx.TakeLink(hashOf(code))
+		if err != nil || !found || !now.Before(l.Ends) {
+			return err
+		}
+		if access, _, err = g.accessOf(r.Context(), tx.Reader, l.Token, now); err != nil || access == delivery.Nobody {
+			return err
+		}
+		s, value = session(l.Name, l.Token, now)
+		s.Secure = secure(r)
+		return tx.PutSession(s, endOf(s))
+	})
+	if err != nil {
+		return delivery.Who{}, err
+	}
+	if access == delivery.Nobody {
+		if no := g.tries.soon(from, now); no != nil {
+			return delivery.Who{}, no
+		}
+		g.fail(r, from, now)
+		return delivery.Who{}, usedUp()
+	}
+	return g.signedIn(w, r, s, value, access), nil
+}
+
+func usedUp() error {
+	return &delivery.Refusal{Code: delivery.CodeUnauthorized, Field: "code", Why: "this link was used, or its two minutes are over", Next: "slipway open"}
+}
