@@ -195,20 +195,20 @@ func (g *Guard) accessOf(ctx context.Context, kept store.Reader, hash string, no
 // note remembers that a pass was used. What cannot be remembered keeps nobody out.
 func (g *Guard) note(w http.ResponseWriter, r *http.Request, p Pass) {
 	var err error
-	now := time.Now()
+	ctx, now := r.Context(), time.Now()
 	switch {
 	case p.Via == ViaSession:
 		err = g.renew(w, r, p, now)
 	case p.Via == ViaToken && due(p.used, now):
-		err = g.d.Store.Write(r.Context(), func(tx *store.Tx) error {
-			if tok, _, err := tx.Token(r.Context(), p.token); err != nil || !due(tok.Used, now) {
+		err = g.d.Store.Write(ctx, func(tx *store.Tx) error {
+			if tok, _, err := tx.Token(ctx, p.token); err != nil || !due(tok.Used, now) {
 				return err // another request was first
 			}
 			return tx.NoteToken(p.token, now)
 		})
 	}
-	if err != nil && r.Context().Err() == nil {
-		g.d.Log.WarnContext(r.Context(), "use could not be noted", slog.String("name", p.Name), slog.Any("error", err))
+	if err != nil && ctx.Err() == nil {
+		g.d.Log.WarnContext(ctx, "use could not be noted", slog.String("name", p.Name), slog.Any("error", err))
 	}
 }
 

@@ -62,7 +62,7 @@ func (g *Guard) Redeem(w http.ResponseWriter, r *http.Request, code string) (del
 	if err := g.FromHere(r); err != nil {
 		return delivery.Who{}, err
 	}
-	now, from := time.Now(), clientOf(r)
+	ctx, now, from := r.Context(), time.Now(), clientOf(r)
 	if code == "" || g.d.Store == nil {
 		return delivery.Who{}, usedUp()
 	}
@@ -71,12 +71,12 @@ func (g *Guard) Redeem(w http.ResponseWriter, r *http.Request, code string) (del
 		value  string
 		access delivery.Access
 	)
-	err := g.d.Store.Write(r.Context(), func(tx *store.Tx) error {
+	err := g.d.Store.Write(ctx, func(tx *store.Tx) error {
 		l, found, err := tx.TakeLink(hashOf(code))
 		if err != nil || !found || !now.Before(l.Ends) {
 			return err
 		}
-		if access, _, err = g.accessOf(r.Context(), tx.Reader, l.Token, now); err != nil || access == delivery.Nobody {
+		if access, _, err = g.accessOf(ctx, tx.Reader, l.Token, now); err != nil || access == delivery.Nobody {
 			return err
 		}
 		s, value = session(l.Name, l.Token, now)

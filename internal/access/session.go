@@ -71,14 +71,14 @@ func turn(s store.Session, shown, fresh string, now time.Time) (_ store.Session,
 
 // renew remembers the use of a session, and hands its next value out when it is time.
 func (g *Guard) renew(w http.ResponseWriter, r *http.Request, p Pass, now time.Time) error {
-	value := rand.Text()
+	ctx, value := r.Context(), rand.Text()
 	fresh := hashOf(value)
 	if after, _ := turn(p.session, p.shown, fresh, now); after == p.session {
 		return nil
 	}
 	handed := false
-	err := g.d.Store.Write(r.Context(), func(tx *store.Tx) error {
-		s, found, err := tx.Session(r.Context(), p.session.ID)
+	err := g.d.Store.Write(ctx, func(tx *store.Tx) error {
+		s, found, err := tx.Session(ctx, p.session.ID)
 		if err != nil || !found {
 			return err
 		}

@@ -43,7 +43,7 @@ func (s *served) start() {
 	d := h.deps
 	d.Guard = access.New(access.Deps{Root: testToken, Addr: s.addr, Store: d.Store})
 	both := bothFaces{
-		api:   server.New(server.Deps{Loop: h.loop, Store: h.store, Artifacts: h.bundles, Workload: h.m, Log: d.Log, Token: testToken, Version: d.Version, Addr: s.addr, Store: d.Store}),
+		api:   server.New(server.Deps{Loop: h.loop, Store: h.store, Artifacts: h.bundles, Workload: h.m, Log: d.Log, Guard: d.Guard, Version: d.Version}),
 		pages: New(d),
 	}
 	ctx, cancel := context.WithCancel(h.t.Context())

@@ -63,10 +63,10 @@ func (w *Web) stream(ctx context.Context, rw http.ResponseWriter, q request, sho
 // if that is what was sent last.
 func (w *Web) look(ctx context.Context, q request, show show, sent []byte) (now []byte, text string, over bool) {
 	who, err := w.d.Guard.Still(ctx, q.pass)
-	if err == nil {
-		err = access.Need(who, delivery.Reader)
-	}
 	if err != nil {
+		return sent, event("trouble", w.troubleOf(ctx, err).Why), false
+	}
+	if access.Need(who, delivery.Reader) != nil {
 		return sent, event("gone", "you are no longer signed in"), true
 	}
 	q.Who = who
