@@ -62,8 +62,9 @@ type house struct {
 	bundles *artifact.Store
 	loop    *control.Loop
 	deps    Deps
-	pages   *Web // as the server has them
-	public  *Web // with the switch on that lets anybody read
+	pages   *Web          // as the server has them
+	every   time.Duration // between two looks of a stream; 0 is as the product has it
+	public  *Web          // with the switch on that lets anybody read
 	stop    func()
 }
 
@@ -174,6 +175,14 @@ func (h *house) submit(s control.Submission) delivery.ChangeID {
 		h.t.Fatal(err)
 	}
 	return out.Change.ID
+}
+
+// lift lifts the pin of a service in an environment.
+func (h *house) lift(service, env string) {
+	h.t.Helper()
+	if _, err := h.loop.LiftHold(h.t.Context(), control.Lift{Service: service, Env: env, By: "ann"}); err != nil {
+		h.t.Fatal(err)
+	}
 }
 
 // rollouts are those of a change so far, in the order they were submitted.

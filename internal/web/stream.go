@@ -34,7 +34,7 @@ func (w *Web) stream(ctx context.Context, rw http.ResponseWriter, q request, sho
 	h.Set("X-Accel-Buffering", "no")
 	rw.WriteHeader(http.StatusOK)
 	conn := http.NewResponseController(rw)
-	ticker := time.NewTicker(lookTime)
+	ticker := time.NewTicker(w.every)
 	defer ticker.Stop()
 	var sent []byte
 	hello := event("build", buildName())

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"github.com/slipway-cd/slipway/internal/access"
 	"github.com/slipway-cd/slipway/internal/control"
@@ -32,13 +33,14 @@ type Web struct {
 	d      Deps
 	mux    *http.ServeMux
 	files  files
+	every  time.Duration // between two looks at what a page shows, for its stream
 	closed chan struct{} // streams end
 	once   sync.Once
 }
 
 // New returns the pages over d. It does no I/O.
 func New(d Deps) *Web {
-	w := &Web{d: d, mux: http.NewServeMux(), files: gather(), closed: make(chan struct{})}
+	w := &Web{d: d, mux: http.NewServeMux(), files: gather(), every: lookTime, closed: make(chan struct{})}
 	w.routes()
 	return w
 }
