@@ -52,6 +52,7 @@ func (w *Web) routes() {
 	w.mux.HandleFunc("POST /sign-in", w.signIn)
 	w.mux.HandleFunc("POST /sign-out", w.signOut)
 	w.page("GET /{$}", w.board)
+	w.page("GET /graph", w.graph)
 }
 
 // page registers a page that whoever may read may see.
