@@ -62,16 +62,17 @@ type house struct {
 	bundles *artifact.Store
 	loop    *control.Loop
 	deps    Deps
-	pages   *Web          // as the server has them
-	every   time.Duration // between two looks of a stream; 0 is as the product has it
-	public  *Web          // with the switch on that lets anybody read
+	pages   *Web              // as the server has them
+	every   time.Duration     // between two looks of a stream; 0 is as the product has it
+	tokens  map[string]string // name -> what opens it
+	public  *Web              // with the switch on that lets anybody read
 	stop    func()
 }
 
 // build makes a house in a new folder.
 func build(t testing.TB) *house {
 	t.Helper()
-	h := &house{t: t, dir: t.TempDir(), m: controltest.New()}
+	h := &house{t: t, dir: t.TempDir(), m: controltest.New(), tokens: map[string]string{}}
 	var err error
 	if h.store, err = store.Open(t.Context(), filepath.Join(h.dir, "store.db")); err != nil {
 		t.Fatal(err)
@@ -285,6 +286,26 @@ func (h *house) anyone() *person {
 
 // admin is signed in with the token of the server.
 func (h *house) admin() *person { return h.signedIn(testToken) }
+
+// deployer is signed in with a named token that may deploy.
+func (h *house) deployer() *person { return h.signedIn(h.token("dora", delivery.Deployer)) }
+
+// reader is signed in with a named token that may only read.
+func (h *house) reader() *person { return h.signedIn(h.token("rita", delivery.Reader)) }
+
+// token makes a named token, once.
+func (h *house) token(name string, role delivery.Access) string {
+	h.t.Helper()
+	if made := h.tokens[name]; made != "" {
+		return made
+	}
+	_, secret, err := h.pages.d.Guard.Create(h.t.Context(), access.NewToken{Name: name, Access: role, By: "ann"})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.tokens[name] = secret
+	return secret
+}
 
 func (h *house) signedIn(token string) *person {
 	h.t.Helper()

@@ -33,6 +33,9 @@ func TestHouse(t *testing.T) {
 	h.nobody().get("/").want(http.StatusSeeOther)
 	h.nobody().post("/sign-in", url.Values{"token": {"guess"}}).want(http.StatusForbidden)
 	h.admin().get("/").want(http.StatusOK).says("payment", "v2").hides("is not there").has("<main", "</html>")
+	for _, p := range []*person{h.deployer(), h.reader()} {
+		p.get("/").want(http.StatusOK).says("payment")
+	}
 	h.anyone().get("/").want(http.StatusOK).says("payment", "v2")
 }
 
