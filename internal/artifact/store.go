@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -55,29 +54,7 @@ func Open(root string) (*Store, error) {
 // own, as it is now, and returns its digest. The same content again, whatever
 // its times and owners, is the same digest and is kept once.
 func (s *Store) Snapshot(ctx context.Context, path string) (delivery.Digest, error) {
-	d, err := Sum(ctx, path)
-	if err != nil {
-		return "", err
-	}
-	if here, err := s.touch(d); err != nil || here {
-		return d, err
-	}
-	r, w := io.Pipe()
-	packed := make(chan error, 1)
-	go func() {
-		err := Pack(ctx, path, w)
-		w.CloseWithError(err)
-		packed <- err
-	}()
-	d, err = s.unpack(ctx, r, Limits{Bytes: 1 << 62, Files: 1 << 30})
-	r.CloseWithError(io.ErrClosedPipe)
-	if perr := <-packed; perr != nil && !errors.Is(perr, io.ErrClosedPipe) {
-		return "", perr // the cause; the reader saw only a tar that broke off
-	}
-	if err != nil {
-		return "", fmt.Errorf("artifact: snapshot %s: %w", path, err)
-	}
-	return d, nil
+	return s.Take(ctx, path, Limits{Bytes: 1 << 62, Files: 1 << 30})
 }
 
 // Path returns the folder that holds the bundle, if it is here. Its files are

@@ -73,10 +73,14 @@ func (s *session) asks(a asking) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r, err := api.Ask(cmd.Context(), a.verb, q)
+			asked, err := api.Ask(cmd.Context(), a.verb, q)
 			if err != nil {
 				return err
 			}
+			if q.DryRun {
+				return s.tried(asked, asked.Effect)
+			}
+			r := asked.Rollout
 			if a.watch && !detach {
 				s.talk(a.done(s.look, r))
 				return s.follow(cmd.Context(), &follower{api: api, out: s.Stderr, id: r.Change, after: after, back: true, quiet: s.format != "table" && !s.look.live})
@@ -87,6 +91,7 @@ func (s *session) asks(a asking) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&q.Env, "env", "", "environment (default: wherever it is under way)")
 	f.StringVar(&q.Reason, "reason", "", "why, for the ledger")
+	trialFlag(cmd, &q.DryRun)
 	if a.watch {
 		f.BoolVar(&detach, "detach", false, "do not wait until it is back")
 	}

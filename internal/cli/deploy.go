@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-cd/slipway/internal/artifact"
 	"github.com/slipway-cd/slipway/internal/client"
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
@@ -29,7 +30,7 @@ type deployOptions struct {
 	weights          []string
 	hold             time.Duration
 	held             bool // hold was named
-	twin             bool
+	twin, approve    bool
 	reason, commit   string
 	detach, dryRun   bool
 	breakGlass       bool
@@ -47,7 +48,7 @@ func (s *session) deploy() *cobra.Command {
 		Example: "  slipway deploy payment v2\n" +
 			"  slipway deploy payment v2 --from ./build --reason \"fixes rounding\"\n" +
 			"  slipway deploy payment --set FEE=2 --unset OLD_FEE\n" +
-			"  slipway deploy shop v4 --strategy blue-green\n" +
+			"  slipway deploy shop v4 --strategy blue-green --approve\n" +
 			"  slipway deploy shop v4 --env prod --canary 10,50 --hold 30s\n" +
 			"  slipway deploy shop v4 --env prod --break-glass --reason \"prod is on fire\"\n" +
 			"  slipway deploy payment v2 --dry-run -o json",
@@ -70,6 +71,7 @@ func (s *session) deploy() *cobra.Command {
 	f.StringSliceVar(&o.weights, "canary", nil, "steps of a canary in percent, such as 10,50; 100 follows by itself")
 	f.DurationVar(&o.hold, "hold", 10*time.Second, "least time at each step of --canary")
 	f.BoolVar(&o.twin, "twin", false, "run fresh instances of the stable release beside the new ones while it is judged")
+	f.BoolVar(&o.approve, "approve", false, "wait for a person at each step of a canary, or before the switch of blue-green")
 	f.StringVar(&o.reason, "reason", "", "why, for the ledger")
 	f.StringVar(&o.commit, "commit", "", "commit that it was built from, for the ledger")
 	f.BoolVar(&o.breakGlass, "break-glass", false, "enter --env out of order; needs --reason, which the ledger keeps")
@@ -145,10 +147,10 @@ func (o deployOptions) submission() (control.Submission, error) {
 		}
 		sub.Set[key] = value
 	}
-	if o.strategy == "" && len(o.weights) == 0 && !o.twin {
+	if o.strategy == "" && len(o.weights) == 0 && !o.twin && !o.approve {
 		return sub, nil
 	}
-	sub.Strategy = &delivery.Override{Kind: delivery.StrategyKind(o.strategy), Twin: o.twin}
+	sub.Strategy = &delivery.Override{Kind: delivery.StrategyKind(o.strategy), Twin: o.twin, Approve: o.approve}
 	for _, text := range o.weights {
 		w, err := weight(text)
 		if err != nil {
@@ -205,6 +207,9 @@ func (o deployOptions) command() string {
 	if o.twin {
 		words = append(words, "--twin")
 	}
+	if o.approve {
+		words = append(words, "--approve")
+	}
 	add("--reason", o.reason)
 	add("--commit", o.commit)
 	if o.breakGlass {
@@ -249,7 +254,8 @@ func (o deployOptions) code(svc delivery.Service, dir string) (string, error) {
 		return svc.Dir, nil
 	}
 	if o.version == "" {
-		return "", delivery.InvalidNext("version", svc.Name+" keeps one folder per version, so one has to be named: "+strings.Join(versionsIn(svc.Versions), ", "), "slipway deploy "+svc.Name+" VERSION")
+		versions, _ := artifact.Versions(svc.Versions) // the refusal names the folder's versions, if there are any
+		return "", delivery.InvalidNext("version", svc.Name+" keeps one folder per version, so one has to be named: "+strings.Join(versions, ", "), "slipway deploy "+svc.Name+" VERSION")
 	}
 	if !filepath.IsLocal(o.version) {
 		return "", nil // the server says what it thinks of such a name
@@ -260,22 +266,6 @@ func (o deployOptions) code(svc delivery.Service, dir string) (string, error) {
 		return "", nil
 	}
 	return path, err
-}
-
-// versionsIn lists the versions in a folder, in natural order.
-func versionsIn(folder string) []string {
-	entries, err := os.ReadDir(folder)
-	if err != nil {
-		return nil // the refusal that follows names the folder
-	}
-	var names []string
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), ".") {
-			names = append(names, e.Name())
-		}
-	}
-	slices.SortFunc(names, natural)
-	return names
 }
 
 // preface says what was accepted: the change, its way, and what of the

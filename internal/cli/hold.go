@@ -6,11 +6,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
 )
 
 func (s *session) hold() *cobra.Command {
-	var h delivery.Hold
+	var h control.HoldRequest
 	cmd := &cobra.Command{
 		Use: "hold SERVICE [VERSION]", Short: "Let nothing new into an environment, or a version into none", Args: between(1, 2),
 		Example:           "  slipway hold payment --env prod --why \"month-end closing\"\n  slipway hold payment v3 --why \"charges twice\"",
@@ -34,13 +35,17 @@ func (s *session) hold() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if h.DryRun {
+				return s.tried(done, done.Effect)
+			}
 			return s.show(done, func() string {
-				return fmt.Sprintf("  %s %s is on hold: %s\n%s", s.look.sign(signBlocked), held(done), done.Why, next(done.Lift()))
+				return fmt.Sprintf("  %s %s is on hold: %s\n%s", s.look.sign(signBlocked), held(done.Hold), done.Why, next(done.Lift()))
 			}, func() []string { return []string{fmt.Sprint(done.ID)} })
 		},
 	}
 	cmd.Flags().StringVar(&h.Env, "env", "", "let nothing new into this environment")
 	cmd.Flags().StringVar(&h.Why, "why", "", "why, for whoever meets the hold")
+	trialFlag(cmd, &h.DryRun)
 	s.completeFlag(cmd, "env", s.environmentNames)
 	return cmd
 }

@@ -85,7 +85,7 @@ func gist(sentence string) string {
 	rest := strings.ReplaceAll(sentence, ",", "")
 	for point := false; rest != ""; {
 		var first string
-		first, rest = chunk(rest)
+		first, rest = delivery.Chunk(rest)
 		n, err := strconv.ParseUint(first, 10, 64)
 		switch {
 		case err != nil:

@@ -120,7 +120,7 @@ func (f *follower) row(r delivery.Rollout, live control.Live, room int) string {
 		case columns(text) <= room || len(numbers) == 0 && bars == "":
 			return text
 		case len(numbers) > 0:
-			least := slices.MaxFunc(numbers, func(a, b number) int { return natural(a.name, b.name) })
+			least := slices.MaxFunc(numbers, func(a, b number) int { return delivery.Natural(a.name, b.name) })
 			numbers = slices.DeleteFunc(numbers, func(n number) bool { return n == least })
 		default:
 			bars = ""

@@ -21,6 +21,7 @@ import (
 type promoteOptions struct {
 	to, reason          string
 	finish, yes, detach bool
+	dryRun              bool
 	timeout             time.Duration
 }
 
@@ -58,6 +59,7 @@ func (s *session) promote() *cobra.Command {
 	f.StringVar(&o.reason, "reason", "", "why, for the ledger")
 	f.BoolVar(&o.yes, "yes", false, "do not ask")
 	f.BoolVar(&o.detach, "detach", false, "do not watch")
+	trialFlag(cmd, &o.dryRun)
 	f.DurationVar(&o.timeout, "timeout", 0, "stop watching after this time and exit with 5; the change goes on")
 	s.completeFlag(cmd, "to", s.environmentNames)
 	s.completeFlag(cmd, "env", s.environmentNames)
@@ -90,22 +92,26 @@ func (s *session) runPromote(ctx context.Context, api *client.Client, t target, 
 		o.to = open.Env
 		s.talk(fmt.Sprintf("  %s %s is at %s in %s%s\n", open.Service, open.Version, stepOf(open), open.Env, tail(open, time.Now())))
 	}
-	if ok, err := s.ask(ctx, "  let it into "+o.to+"?", o.yes); err != nil || !ok {
+	if ok, err := s.ask(ctx, "  let it into "+o.to+"?", o.yes || o.dryRun); err != nil || !ok {
 		return err
 	}
 	after, err := newestLine(ctx, api)
 	if err != nil {
 		return err
 	}
-	var r delivery.Rollout
+	var asked control.Asked
 	if o.finish {
-		r, err = api.Ask(ctx, "finish", control.Request{Change: open.Change, Env: open.Env, Reason: o.reason})
+		asked, err = api.Ask(ctx, "finish", control.Request{Change: open.Change, Env: open.Env, Reason: o.reason, DryRun: o.dryRun})
 	} else {
-		r, err = api.Promote(ctx, control.PromoteRequest{Change: t.change, Service: t.service, To: o.to, Reason: o.reason})
+		asked, err = api.Promote(ctx, control.PromoteRequest{Change: t.change, Service: t.service, To: o.to, Reason: o.reason, DryRun: o.dryRun})
 	}
 	if err != nil {
 		return err
 	}
+	if o.dryRun {
+		return s.tried(asked, asked.Effect)
+	}
+	r := asked.Rollout
 	if o.detach {
 		return s.show(r, func() string {
 			return fmt.Sprintf("  %s %s %s goes on in %s\n%s", s.look.sign(signRuns), r.Service, r.Version, r.Env, next(fmt.Sprintf("slipway watch %d", r.Change)))

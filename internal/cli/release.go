@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/slipway-cd/slipway/internal/client"
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
 )
@@ -31,15 +30,18 @@ func (s *session) release() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.show(client.List[delivery.Hold]{Items: lifted}, func() string {
+			if q.DryRun {
+				return s.tried(lifted, lifted.Effect)
+			}
+			return s.show(lifted, func() string {
 				var b strings.Builder
-				for _, h := range lifted {
+				for _, h := range lifted.Holds {
 					fmt.Fprintf(&b, "  %s %s is no longer on hold\n", s.look.good("✔"), held(h))
 				}
-				return b.String() + next(afterRelease(lifted))
+				return b.String() + next(afterRelease(lifted.Holds))
 			}, func() []string {
 				var ids []string
-				for _, h := range lifted {
+				for _, h := range lifted.Holds {
 					ids = append(ids, fmt.Sprint(h.ID))
 				}
 				return ids
@@ -48,6 +50,7 @@ func (s *session) release() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&q.Env, "env", "", "lift the hold on this environment")
 	cmd.Flags().StringVar(&q.Reason, "reason", "", "why, for the ledger")
+	trialFlag(cmd, &q.DryRun)
 	s.completeFlag(cmd, "env", s.environmentNames)
 	return cmd
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-cd/slipway/internal/artifact"
 	"github.com/slipway-cd/slipway/internal/client"
 	"github.com/slipway-cd/slipway/internal/delivery"
 )
@@ -143,8 +144,8 @@ func (s *session) firstDeploys(ctx context.Context, api *client.Client, p delive
 		}
 		o := deployOptions{service: svc.Name, reason: "first deploy by slipway up"}
 		if svc.Versions != "" {
-			versions := versionsIn(svc.Versions)
-			if len(versions) == 0 {
+			versions, err := artifact.Versions(svc.Versions)
+			if err != nil || len(versions) == 0 {
 				return ids, delivery.InvalidNext("services."+svc.Name+".versions", "there is no version in "+svc.Versions, "put one folder or file per version there, then: slipway up")
 			}
 			o.version = versions[0]

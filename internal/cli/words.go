@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -9,6 +8,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
 )
 
 // plural says how many of a thing there are: "1 instance", "1,930 requests".
@@ -96,15 +97,7 @@ func clock(t, now time.Time) string {
 }
 
 // shell quotes a word for a command line that people copy.
-func shell(word string) string {
-	plain := func(r rune) bool {
-		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("._/:=+-@%,", r)
-	}
-	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-}
+func shell(word string) string { return delivery.Shell(word) }
 
 // printable drops what would move the cursor or recolour the terminal: text that
 // comes from elsewhere says nothing to the terminal itself.
@@ -140,34 +133,6 @@ func escape(text string) int {
 		}
 	}
 	return len(text)
-}
-
-// natural compares names the way people order them: v2 before v10.
-func natural(a, b string) int {
-	for a != "" && b != "" {
-		x, restA := chunk(a)
-		y, restB := chunk(b)
-		if x != y {
-			m, errX := strconv.ParseUint(x, 10, 64)
-			n, errY := strconv.ParseUint(y, 10, 64)
-			if errX == nil && errY == nil && m != n {
-				return cmp.Compare(m, n)
-			}
-			return strings.Compare(x, y)
-		}
-		a, b = restA, restB
-	}
-	return cmp.Compare(len(a), len(b))
-}
-
-// chunk splits off the digits, or the letters, that text begins with.
-func chunk(text string) (first, rest string) {
-	digit := func(b byte) bool { return b >= '0' && b <= '9' }
-	i := 1
-	for i < len(text) && digit(text[i]) == digit(text[0]) {
-		i++
-	}
-	return text[:i], text[i:]
 }
 
 // youOr says who did something, to person.

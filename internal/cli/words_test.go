@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,24 +37,6 @@ func TestNumbers(t *testing.T) {
 	if got := plural(1, "request") + ", " + plural(uint64(1930), "request"); got != "1 request, 1,930 requests" {
 		t.Errorf("plural = %q", got)
 	}
-}
-
-func TestNatural(t *testing.T) {
-	got := []string{"v10", "v2", "v1", "v2-bad", "v2.1", "a", "2026-2", "2026-10"}
-	slices.SortFunc(got, natural)
-	if want := "2026-2 2026-10 a v1 v2 v2-bad v2.1 v10"; strings.Join(got, " ") != want {
-		t.Errorf("natural order %v, want %s", got, want)
-	}
-	rapid.Check(t, func(t *rapid.T) {
-		word := rapid.StringMatching(`[a-c0-2.-]{0,6}`)
-		a, b, c := word.Draw(t, "a"), word.Draw(t, "b"), word.Draw(t, "c")
-		if natural(a, b) != -natural(b, a) {
-			t.Fatalf("natural(%q, %q) is not the opposite of the other way round", a, b)
-		}
-		if natural(a, b) <= 0 && natural(b, c) <= 0 && natural(a, c) > 0 {
-			t.Fatalf("%q ≤ %q ≤ %q, but not the first and the last", a, b, c)
-		}
-	})
 }
 
 // What comes from elsewhere does not steer the terminal.

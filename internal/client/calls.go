@@ -103,32 +103,50 @@ func (c *Client) Live(ctx context.Context, id delivery.RolloutID) (control.Live,
 
 // Ask asks something of a change under way, or, with q.Service set, of whatever
 // is under way for that service. verb is one of the API's.
-func (c *Client) Ask(ctx context.Context, verb string, q control.Request) (delivery.Rollout, error) {
-	var out delivery.Rollout
+func (c *Client) Ask(ctx context.Context, verb string, q control.Request) (control.Asked, error) {
+	var out control.Asked
 	path := fmt.Sprintf("/changes/%d/%s", q.Change, verb)
 	if q.Service != "" {
 		path = "/services/" + url.PathEscape(q.Service) + "/" + verb
 	}
-	err := c.Do(ctx, http.MethodPost, path, map[string]string{"env": q.Env, "reason": q.Reason}, &out)
+	err := c.Do(ctx, http.MethodPost, path, wish{Env: q.Env, Reason: q.Reason, Seen: q.Seen, DryRun: q.DryRun}, &out)
 	return out, err
 }
 
 // Promote asks for the next environment, or approves a step that waits.
-func (c *Client) Promote(ctx context.Context, q control.PromoteRequest) (delivery.Rollout, error) {
-	var out delivery.Rollout
+func (c *Client) Promote(ctx context.Context, q control.PromoteRequest) (control.Asked, error) {
+	var out control.Asked
 	path := fmt.Sprintf("/changes/%d/promote", q.Change)
 	if q.Service != "" {
 		path = "/services/" + url.PathEscape(q.Service) + "/promote"
 	}
-	err := c.Do(ctx, http.MethodPost, path, map[string]string{"to": q.To, "reason": q.Reason}, &out)
+	err := c.Do(ctx, http.MethodPost, path, wish{To: q.To, Reason: q.Reason, Seen: q.Seen, DryRun: q.DryRun}, &out)
 	return out, err
 }
 
 // Rollback goes back.
 func (c *Client) Rollback(ctx context.Context, q control.RollbackRequest) (control.RolledBack, error) {
 	var out control.RolledBack
-	err := c.Do(ctx, http.MethodPost, "/services/"+url.PathEscape(q.Service)+"/rollback", map[string]string{"env": q.Env, "to": q.To, "reason": q.Reason}, &out)
+	err := c.Do(ctx, http.MethodPost, "/services/"+url.PathEscape(q.Service)+"/rollback", wish{Env: q.Env, To: q.To, Reason: q.Reason, Seen: q.Seen, DryRun: q.DryRun}, &out)
 	return out, err
+}
+
+// Switch switches the traffic of a service to what a blue-green rollout has made
+// ready, or back.
+func (c *Client) Switch(ctx context.Context, q control.SwitchRequest) (control.RolledBack, error) {
+	var out control.RolledBack
+	err := c.Do(ctx, http.MethodPost, "/services/"+url.PathEscape(q.Service)+"/switch", wish{Env: q.Env, Back: q.Back, Reason: q.Reason, Seen: q.Seen, DryRun: q.DryRun}, &out)
+	return out, err
+}
+
+// wish is the body of a verb.
+type wish struct {
+	Env    string `json:"env,omitempty"`
+	To     string `json:"to,omitempty"`
+	Back   bool   `json:"back,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	Seen   string `json:"seen,omitempty"`
+	DryRun bool   `json:"dry_run,omitempty"`
 }
 
 // Preview asks for the header that a release under way answers to.
@@ -139,10 +157,10 @@ func (c *Client) Preview(ctx context.Context, q control.PreviewRequest) (control
 }
 
 // Lift lifts holds.
-func (c *Client) Lift(ctx context.Context, q control.Lift) ([]delivery.Hold, error) {
-	var out items[delivery.Hold]
+func (c *Client) Lift(ctx context.Context, q control.Lift) (control.Lifted, error) {
+	var out control.Lifted
 	err := c.Do(ctx, http.MethodPost, "/holds/lift", q, &out)
-	return out.Items, err
+	return out, err
 }
 
 // Holds lists the active holds.

@@ -142,14 +142,16 @@ func TestCalls(t *testing.T) {
 		{func() error { return drop(c.Change(ctx, 7)) }, "GET /changes/7", ""},
 		{func() error { return drop(c.Live(ctx, "7/prod.2")) }, "GET /rollouts/7/prod.2", ""},
 		{func() error { return drop(c.Ask(ctx, "abort", control.Request{Change: 7, Env: "prod", Reason: "bad"})) }, "POST /changes/7/abort", `{"env":"prod","reason":"bad"}`},
-		{func() error { return drop(c.Ask(ctx, "pause", control.Request{Service: "a/b"})) }, "POST /services/a%2Fb/pause", `{"env":"","reason":""}`},
-		{func() error { return drop(c.Promote(ctx, control.PromoteRequest{Change: 7, To: "prod"})) }, "POST /changes/7/promote", `{"reason":"","to":"prod"}`},
-		{func() error { return drop(c.Promote(ctx, control.PromoteRequest{Service: "cart"})) }, "POST /services/cart/promote", `{"reason":"","to":""}`},
-		{func() error { return drop(c.Rollback(ctx, control.RollbackRequest{Service: "cart", To: "v1"})) }, "POST /services/cart/rollback", `{"env":"","reason":"","to":"v1"}`},
+		{func() error { return drop(c.Ask(ctx, "pause", control.Request{Service: "a/b"})) }, "POST /services/a%2Fb/pause", `{}`},
+		{func() error { return drop(c.Promote(ctx, control.PromoteRequest{Change: 7, To: "prod"})) }, "POST /changes/7/promote", `{"to":"prod"}`},
+		{func() error { return drop(c.Promote(ctx, control.PromoteRequest{Service: "cart"})) }, "POST /services/cart/promote", `{}`},
+		{func() error { return drop(c.Rollback(ctx, control.RollbackRequest{Service: "cart", To: "v1"})) }, "POST /services/cart/rollback", `{"to":"v1"}`},
 		{func() error { return drop(c.Lift(ctx, control.Lift{Service: "cart", Version: "v2"})) }, "POST /holds/lift", `{"service":"cart","version":"v2"}`},
 		{func() error { return drop(c.Holds(ctx)) }, "GET /holds", ""},
-		{func() error { return drop(c.PutHold(ctx, delivery.Hold{Service: "cart", Env: "prod", Why: "closing"})) }, "POST /holds", `{"env":"prod","service":"cart","why":"closing"}`},
-		{func() error { return drop(c.PutHold(ctx, delivery.Hold{Service: "cart", Version: "v2"})) }, "POST /holds", `{"service":"cart","version":"v2","why":""}`},
+		{func() error {
+			return drop(c.PutHold(ctx, control.HoldRequest{Service: "cart", Env: "prod", Why: "closing"}))
+		}, "POST /holds", `{"service":"cart","env":"prod","why":"closing"}`},
+		{func() error { return drop(c.PutHold(ctx, control.HoldRequest{Service: "cart", Version: "v2"})) }, "POST /holds", `{"service":"cart","version":"v2","why":""}`},
 		{func() error { return drop(c.Board(ctx)) }, "GET /status", ""},
 	} {
 		keys = nil

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/control"
 )
 
 // Read gets the object at path, as a value and as the bytes it came in, so that
@@ -34,16 +34,9 @@ type List[T any] struct {
 }
 
 // PutHold pins an environment of a service, or quarantines a version of it.
-func (c *Client) PutHold(ctx context.Context, h delivery.Hold) (delivery.Hold, error) {
-	in := map[string]string{"service": h.Service, "why": h.Why}
-	if h.Env != "" {
-		in["env"] = h.Env
-	}
-	if h.Version != "" {
-		in["version"] = h.Version
-	}
-	var out delivery.Hold
-	err := c.Do(ctx, http.MethodPost, "/holds", in, &out)
+func (c *Client) PutHold(ctx context.Context, q control.HoldRequest) (control.Held, error) {
+	var out control.Held
+	err := c.Do(ctx, http.MethodPost, "/holds", q, &out)
 	return out, err
 }
 

@@ -245,7 +245,15 @@ func (l *Loop) propose(ctx context.Context, v *view) (bool, error) {
 		if again, err := l.late(ctx, tx, v.Project, c); again || err != nil {
 			return err
 		}
-		_, err := l.promote(ctx, tx, c, "slipway", "")
+		p, _, err := tx.Project(ctx)
+		if err != nil {
+			return err
+		}
+		w, err := l.worldIn(ctx, tx, p)
+		if err != nil {
+			return err
+		}
+		_, err = l.promote(ctx, tx, w, c, PromoteRequest{By: "slipway"})
 		return err
 	})
 	if err != nil {

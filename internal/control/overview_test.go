@@ -111,7 +111,7 @@ func TestBoardIsOfNowAndShared(t *testing.T) {
 		if c := first.Services[0].Cells[1]; c.Version != "v1" || c.Healthy != c.Want || c.Want == 0 || c.Flight != nil || first.Deployable != 1 {
 			t.Errorf("board = %+v", first)
 		}
-		if _, err := h.PutHold(t.Context(), delivery.Hold{Service: "api", Env: "staging", Why: "a sale", By: "ann"}); err != nil {
+		if _, err := h.PutHold(t.Context(), HoldRequest{Service: "api", Env: "staging", Why: "a sale", By: "ann"}); err != nil {
 			t.Fatal(err)
 		}
 		b := board()
@@ -402,7 +402,7 @@ func TestDriftAsMeant(t *testing.T) {
 // Environments tell how they stand and what is held in them.
 func TestEnvironments(t *testing.T) {
 	scene(t, project("staging", "prod"), func(t *testing.T, w *world, h *house) {
-		for _, hold := range []delivery.Hold{{Service: "api", Env: "prod", Why: "a sale", By: "ann"}, {Service: "api", Version: "v1", Why: "leaks", By: "bob"}} {
+		for _, hold := range []HoldRequest{{Service: "api", Env: "prod", Why: "a sale", By: "ann"}, {Service: "api", Version: "v1", Why: "leaks", By: "bob"}} {
 			if _, err := h.PutHold(t.Context(), hold); err != nil {
 				t.Fatal(err)
 			}

@@ -2,7 +2,9 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/promotion"
@@ -17,49 +19,52 @@ type PromoteRequest struct {
 	To      string            `json:"to,omitempty"`      // "": the environment after the last one it is stable in
 	Reason  string            `json:"reason,omitempty"`
 	By      string            `json:"-"`
+	Seen    string            `json:"seen,omitempty"`    // mark of an effect: refuse if things have moved on since
+	DryRun  bool              `json:"dry_run,omitempty"` // say what would happen, change nothing
 }
 
 // Promote moves a release on. A rollout of the change that waits for a person
 // is approved; otherwise the release enters the next environment.
-func (l *Loop) Promote(ctx context.Context, q PromoteRequest) (delivery.Rollout, error) {
-	var out delivery.Rollout
-	err := l.save(ctx, "promote", func(tx *store.Tx) error {
-		p, _, err := tx.Project(ctx)
-		if err != nil {
-			return err
-		}
-		w, err := l.worldIn(ctx, tx, p)
-		if err != nil {
-			return err
-		}
-		if _, ok := p.Environment(q.To); q.To != "" && !ok {
-			return delivery.Unknown(delivery.CodeUnknownEnvironment, "environment", q.To, p.EnvironmentNames(), "slipway status")
-		}
-		if waiting, ok := waitingOf(w, q); ok {
-			waiting.Asked = &delivery.Ask{Verb: delivery.AskApprove, By: q.By, Why: q.Reason, At: w.Now}
-			if out, err = tx.SaveRollout(waiting); err != nil {
-				return err
-			}
-			_, err = tx.Append(delivery.Event{At: w.Now, Kind: delivery.EventAsked, Change: out.Change, Rollout: out.ID, Service: out.Service, Env: out.Env, By: q.By, State: out.State, Step: out.Step, Text: fmt.Sprintf("%s approved %s in %s", q.By, out.Version, out.Env)})
-			return err
-		}
-		c, err := l.promotable(ctx, tx, w, q)
-		if err != nil {
-			return err
-		}
-		out, err = l.promote(ctx, tx, c, q.By, q.Reason)
+func (l *Loop) Promote(ctx context.Context, q PromoteRequest) (Asked, error) {
+	var out Asked
+	err := l.attempt(ctx, "promote", q.DryRun, func(tx *store.Tx) (err error) {
+		out, err = l.moveOn(ctx, tx, q)
 		return err
 	})
-	if err == nil {
-		l.Ring()
-	}
 	return out, err
 }
 
-// waitingOf finds the rollout that waits for a person's decision.
+// moveOn approves what waits, or brings the release into the next environment.
+func (l *Loop) moveOn(ctx context.Context, tx *store.Tx, q PromoteRequest) (Asked, error) {
+	p, _, err := tx.Project(ctx)
+	if err != nil {
+		return Asked{}, err
+	}
+	w, err := l.worldIn(ctx, tx, p)
+	if err != nil {
+		return Asked{}, err
+	}
+	if _, ok := p.Environment(q.To); q.To != "" && !ok {
+		return Asked{}, delivery.Unknown(delivery.CodeUnknownEnvironment, "environment", q.To, p.EnvironmentNames(), "slipway status")
+	}
+	if waiting, ok := waitingOf(w, q); ok {
+		return l.askOf(ctx, tx, delivery.AskApprove, waiting, Request{Reason: q.Reason, By: q.By, Seen: q.Seen})
+	}
+	c, err := l.promotable(ctx, tx, w, q)
+	if err != nil {
+		if moved := current(q.Seen, placeMark(w, c.Service, c.Env, c.Release), placeNow(w, c.Service, c.Env), 0); moved != nil && c.Env != "" && !errors.Is(err, delivery.ErrNotFound) {
+			return Asked{}, moved
+		}
+		return Asked{}, err
+	}
+	return l.promote(ctx, tx, w, c, q)
+}
+
+// waitingOf finds the rollout that waits for a person's decision, or that is
+// judged in the environment that is named: to promote it there is to approve it.
 func waitingOf(w promotion.World, q PromoteRequest) (delivery.Rollout, bool) {
 	for _, r := range w.Open {
-		if r.State != delivery.Waiting && r.State != delivery.Judging || q.To != "" && r.Env != q.To {
+		if q.To != "" && r.Env != q.To || !promotion.Approvable(r) && (r.State != delivery.Judging || q.To == "") {
 			continue
 		}
 		if q.Change != 0 && r.Change == q.Change || q.Service != "" && r.Service == q.Service {
@@ -130,29 +135,40 @@ func orNext(env string) string {
 }
 
 // promote queues the release of a candidate: the artifact that was judged, and no other.
-func (l *Loop) promote(ctx context.Context, tx *store.Tx, c promotion.Candidate, by, why string) (delivery.Rollout, error) {
-	p, _, err := tx.Project(ctx)
-	if err != nil {
-		return delivery.Rollout{}, err
-	}
-	w, err := l.worldIn(ctx, tx, p)
-	if err != nil {
-		return delivery.Rollout{}, err
-	}
+func (l *Loop) promote(ctx context.Context, tx *store.Tx, w promotion.World, c promotion.Candidate, q PromoteRequest) (Asked, error) {
 	change, err := tx.Change(ctx, c.Change)
 	if err != nil {
-		return delivery.Rollout{}, err
+		return Asked{}, err
 	}
 	rel, err := tx.Release(ctx, c.Release)
 	if err != nil {
-		return delivery.Rollout{}, err
+		return Asked{}, err
 	}
-	text := fmt.Sprintf("%s promotes %s to %s", by, c.Version, c.Env)
-	if why != "" {
-		text += ": " + why
+	e := Effect{Service: c.Service, Env: c.Env, Change: c.Change, To: rel.Version, Notes: notes(w, c.Service, c.Env), Seen: placeMark(w, c.Service, c.Env, rel.ID)}
+	if err := current(q.Seen, e.Seen, placeNow(w, c.Service, c.Env), 0); err != nil {
+		return Asked{}, err
 	}
-	if _, err := tx.Append(delivery.Event{At: w.Now, Kind: delivery.EventAsked, Change: change.ID, Service: c.Service, Env: c.Env, By: by, Text: text}); err != nil {
-		return delivery.Rollout{}, err
+	start := promotion.Starting{Version: rel.Version, Code: true}
+	if st, ok := w.Stable(c.Service, c.Env); ok {
+		before, err := tx.Release(ctx, st.Release)
+		if err != nil {
+			return Asked{}, err
+		}
+		start.Was, start.Keys = before.Version, e.between(before, rel, c.Env)
+		start.Code = slices.Contains(e.Kinds, delivery.Code)
 	}
-	return l.queue(ctx, tx, w, queued{change: change, release: rel, env: c.Env, only: change.Only != ""})
+	text := fmt.Sprintf("%s promotes %s to %s", q.By, c.Version, c.Env)
+	if q.Reason != "" {
+		text += ": " + q.Reason
+	}
+	if _, err := tx.Append(delivery.Event{At: w.Now, Kind: delivery.EventAsked, Change: change.ID, Service: c.Service, Env: c.Env, By: q.By, Text: text}); err != nil {
+		return Asked{}, err
+	}
+	r, err := l.queue(ctx, tx, w, queued{change: change, release: rel, env: c.Env, only: change.Only != ""})
+	if err != nil {
+		return Asked{}, err
+	}
+	start.Ways = []promotion.Way{{Env: c.Env, Plan: r.Plan}}
+	e.Text = start.Effect()
+	return Asked{Rollout: r, Effect: e}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/promotion"
@@ -18,6 +19,8 @@ type RollbackRequest struct {
 	To      string `json:"to,omitempty"`  // a version; "": the release before
 	Reason  string `json:"reason,omitempty"`
 	By      string `json:"-"`
+	Seen    string `json:"seen,omitempty"`    // mark of an effect: refuse if things have moved on since
+	DryRun  bool   `json:"dry_run,omitempty"` // say what would happen, change nothing
 }
 
 // RolledBack says what a rollback began.
@@ -26,52 +29,55 @@ type RolledBack struct {
 	Change  *delivery.Change `json:"change"`  // nil when a rollout under way was aborted
 	Aborted bool             `json:"aborted"` // a rollout under way goes back
 	Hold    *delivery.Hold   `json:"hold"`    // on the release that is left
+	Effect  Effect           `json:"effect"`
 }
 
 // Rollback goes back. What is under way is aborted; otherwise the release
 // before takes over again, with all that was in it: code and configuration.
 func (l *Loop) Rollback(ctx context.Context, q RollbackRequest) (RolledBack, error) {
-	if q.To == "" {
-		if out, err := l.goingBack(ctx, q); err != nil || out.Change != nil {
-			return out, err
-		}
-		r, err := l.Ask(ctx, delivery.AskAbort, Request{Service: q.Service, Env: q.Env, Reason: q.Reason, By: q.By})
-		if err == nil {
-			return RolledBack{Rollout: r, Aborted: true}, nil
-		}
-		if no := (*delivery.Refusal)(nil); !errors.As(err, &no) || no.Code != delivery.CodeNotInFlight {
-			return RolledBack{}, err
-		}
-	}
 	var out RolledBack
-	err := l.save(ctx, "rollback", func(tx *store.Tx) error {
-		var err error
+	err := l.attempt(ctx, "rollback", q.DryRun, func(tx *store.Tx) (err error) {
 		out, err = l.rollback(ctx, tx, q)
 		return err
 	})
 	if err != nil {
 		return RolledBack{}, err
 	}
-	l.Ring()
 	return out, nil
 }
 
-// goingBack finds the rollback that is under way already. Asking twice is
-// asking once: it must not send the rollback itself back.
-func (l *Loop) goingBack(ctx context.Context, q RollbackRequest) (RolledBack, error) {
-	open, err := l.d.Store.Rollouts(ctx, store.RolloutQuery{Service: q.Service, Env: q.Env, Open: true})
-	if err != nil {
-		return RolledBack{}, err
+func (l *Loop) rollback(ctx context.Context, tx *store.Tx, q RollbackRequest) (RolledBack, error) {
+	if q.To == "" && q.Service != "" {
+		open, err := tx.Rollouts(ctx, store.RolloutQuery{Service: q.Service, Env: q.Env, Open: true})
+		if err != nil {
+			return RolledBack{}, err
+		}
+		if r, ok := foremost(open); ok {
+			return l.turnBack(ctx, tx, r, q)
+		}
 	}
-	r, ok := foremost(open)
-	if !ok || q.Service == "" || r.Origin != delivery.OriginRollback || r.State == delivery.Reverting {
-		return RolledBack{}, nil
-	}
-	c, err := l.d.Store.Change(ctx, r.Change)
-	return RolledBack{Rollout: r, Change: &c}, err
+	return l.takeBack(ctx, tx, q)
 }
 
-func (l *Loop) rollback(ctx context.Context, tx *store.Tx, q RollbackRequest) (RolledBack, error) {
+// turnBack aborts what is under way. But a rollback that is under way already
+// answers for this one too: asking twice is asking once, and must not send the
+// rollback itself back.
+func (l *Loop) turnBack(ctx context.Context, tx *store.Tx, r delivery.Rollout, q RollbackRequest) (RolledBack, error) {
+	if r.Origin != delivery.OriginRollback || r.State == delivery.Reverting {
+		done, err := l.askOf(ctx, tx, delivery.AskAbort, r, Request{Reason: q.Reason, By: q.By, Seen: q.Seen})
+		return RolledBack{Rollout: done.Rollout, Aborted: true, Effect: done.Effect}, err
+	}
+	e := Effect{Service: r.Service, Env: r.Env, Change: r.Change, From: r.Was, To: r.Version, Seen: askMark(delivery.AskAbort, r)}
+	if err := current(q.Seen, e.Seen, rolloutNow(r), r.Change); err != nil {
+		return RolledBack{}, err
+	}
+	e.Text = fmt.Sprintf("changes nothing: %s goes back to %s in %s already, by change #%d", r.Service, r.Version, r.Env, r.Change)
+	c, err := tx.Change(ctx, r.Change)
+	return RolledBack{Rollout: r, Change: &c, Effect: e}, err
+}
+
+// takeBack makes the release before the stable one again.
+func (l *Loop) takeBack(ctx context.Context, tx *store.Tx, q RollbackRequest) (RolledBack, error) {
 	p, _, err := tx.Project(ctx)
 	if err != nil {
 		return RolledBack{}, err
@@ -96,6 +102,15 @@ func (l *Loop) rollback(ctx context.Context, tx *store.Tx, q RollbackRequest) (R
 	if err != nil {
 		return RolledBack{}, err
 	}
+	e := Effect{Service: q.Service, Env: env, Notes: notes(w, q.Service, env), Seen: placeMark(w, q.Service, env, rel.ID)}
+	if err := current(q.Seen, e.Seen, placeNow(w, q.Service, env), 0); err != nil {
+		return RolledBack{}, err
+	}
+	back := promotion.Back{Env: env, From: here.Version, To: rel.Version, Held: w.HoldOn(q.Service, "", here.ID) != nil, Keys: e.between(here, rel, env)}
+	back.Code = slices.Contains(e.Kinds, delivery.Code)
+	if st.Previous == rel.ID && w.Now.Before(st.Warm) {
+		back.Warm = st.Warm
+	}
 	why := cmp.Or(q.Reason, "rolled back by "+q.By)
 	hold := delivery.Hold{Kind: delivery.Quarantine, Service: q.Service, Release: st.Release, Version: st.Version, Why: why, By: q.By, Change: st.Change, At: w.Now}
 	if err := putHold(ctx, tx, &hold); err != nil {
@@ -113,7 +128,9 @@ func (l *Loop) rollback(ctx context.Context, tx *store.Tx, q RollbackRequest) (R
 	if err != nil {
 		return RolledBack{}, err
 	}
-	return RolledBack{Rollout: done.Rollouts[0], Change: &done.Change, Hold: &hold}, nil
+	back.Plan = done.Rollouts[0].Plan
+	e.Text = back.Effect()
+	return RolledBack{Rollout: done.Rollouts[0], Change: &done.Change, Hold: &hold, Effect: e}, nil
 }
 
 // target is the release to go back to.

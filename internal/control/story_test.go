@@ -192,7 +192,7 @@ func (s *tale) one() {
 		})
 	case n < 19:
 		s.act("hold", func() error {
-			_, err := s.h.PutHold(ctx, delivery.Hold{Service: svc, Env: env, Why: "holiday", By: "ann"})
+			_, err := s.h.PutHold(ctx, HoldRequest{Service: svc, Env: env, Why: "holiday", By: "ann"})
 			return err
 		})
 	case n < 20:

@@ -20,7 +20,7 @@ import (
 type Submission struct {
 	Service    string             `json:"service"`
 	Version    string             `json:"version,omitempty"`  // a label; "": one is made
-	Bundle     delivery.Digest    `json:"bundle,omitempty"`   // code; "": that of the release named Version, or of what runs
+	Bundle     delivery.Digest    `json:"bundle,omitempty"`   // code; "": that of the release named Version, else what the service's folder of versions has, or of what runs
 	Set        map[string]string  `json:"set,omitempty"`      // configuration that differs from slipway.yaml, for this release
 	Unset      []string           `json:"unset,omitempty"`    // configuration left out, for this release
 	Env        string             `json:"env,omitempty"`      // this environment alone
@@ -31,6 +31,9 @@ type Submission struct {
 	Origin     delivery.Origin    `json:"-"`
 	DryRun     bool               `json:"dry_run,omitempty"`     // say what would happen, change nothing
 	BreakGlass bool               `json:"break_glass,omitempty"` // enter Env out of order; wants a reason, which the ledger keeps
+	Seen       string             `json:"seen,omitempty"`        // mark of an effect: refuse if things have moved on since
+
+	taken delivery.Digest // code of Version in the service's folder of versions; "" if it is not taken from there
 }
 
 // Submitted is a change that was accepted, and the plan of its way.
@@ -41,6 +44,7 @@ type Submitted struct {
 	Rollouts []delivery.Rollout `json:"rollouts"`
 	Plans    []EnvPlan          `json:"plans"`           // one per environment it will pass
 	Notes    []string           `json:"notes,omitempty"` // what it does to others, in sentences
+	Effect   Effect             `json:"effect"`
 }
 
 // EnvPlan is the plan for one environment.
@@ -53,28 +57,20 @@ type EnvPlan struct {
 // Submit accepts a change: release, change, rollout and ledger lines in one
 // transaction. It returns at once; the loop does the rest.
 func (l *Loop) Submit(ctx context.Context, s Submission) (Submitted, error) {
-	var out Submitted
-	err := l.save(ctx, "submit", func(tx *store.Tx) error {
-		var err error
-		if out, err = l.submit(ctx, tx, s); err != nil {
-			return err
-		}
-		if s.DryRun {
-			return errDryRun
-		}
-		return nil
-	})
-	if errors.Is(err, errDryRun) {
-		return out, nil
-	}
+	s, err := l.take(ctx, s)
 	if err != nil {
 		return Submitted{}, err
 	}
-	l.Ring()
+	var out Submitted
+	err = l.attempt(ctx, "submit", s.DryRun, func(tx *store.Tx) (err error) {
+		out, err = l.submit(ctx, tx, s)
+		return err
+	})
+	if err != nil {
+		return Submitted{}, err
+	}
 	return out, nil
 }
-
-var errDryRun = errors.New("dry run")
 
 func (l *Loop) submit(ctx context.Context, tx *store.Tx, s Submission) (Submitted, error) {
 	p, _, err := tx.Project(ctx)
@@ -92,7 +88,7 @@ func (l *Loop) submit(ctx context.Context, tx *store.Tx, s Submission) (Submitte
 	if err := s.Strategy.Validate(); err != nil {
 		return Submitted{}, err
 	}
-	if err := twinFits(p, svc, s.Strategy); err != nil {
+	if err := overrideFits(p, svc, s.Strategy); err != nil {
 		return Submitted{}, err
 	}
 	only := env != ""
@@ -123,6 +119,10 @@ func (l *Loop) submit(ctx context.Context, tx *store.Tx, s Submission) (Submitte
 			c.Origin = delivery.OriginInitial
 		}
 	}
+	mark := placeMark(w, svc.Name, env, rel.ID)
+	if err := current(s.Seen, mark, placeNow(w, svc.Name, env), 0); err != nil {
+		return Submitted{}, err
+	}
 	if err := mayEnter(w, promotion.Candidate{Service: svc.Name, Env: env, Release: rel.ID, Version: rel.Version, Only: true, Person: true}); err != nil {
 		return Submitted{}, err
 	}
@@ -137,7 +137,23 @@ func (l *Loop) submit(ctx context.Context, tx *store.Tx, s Submission) (Submitte
 		c.Kinds = []delivery.Kind{delivery.Code}
 	}
 	c.Kind, c.Members = c.Kinds[0], []delivery.Member{m}
-	return l.accept(ctx, tx, w, accepted{change: c, release: rel, env: env, only: only, glass: s.BreakGlass, out: out})
+	out, err = l.accept(ctx, tx, w, accepted{change: c, release: rel, env: env, only: only, glass: s.BreakGlass, out: out})
+	out.Effect = startEffect(out, env, mark)
+	return out, err
+}
+
+// startEffect is what a submission does.
+func startEffect(s Submitted, env, mark string) Effect {
+	e := Effect{Service: s.Release.Service, Env: env, To: s.Release.Version, Kinds: s.Change.Kinds, Notes: s.Notes, Seen: mark}
+	start := promotion.Starting{Version: s.Release.Version, Alone: s.Change.Only != "", Code: slices.Contains(s.Change.Kinds, delivery.Code)}
+	if s.Before != nil {
+		start.Was, start.Keys = s.Before.Version, e.between(*s.Before, s.Release, env)
+	}
+	for _, p := range s.Plans {
+		start.Ways = append(start.Ways, promotion.Way{Env: p.Env, Plan: p.Plan, Promote: p.Promote})
+	}
+	e.Text = start.Effect()
+	return e
 }
 
 // accepted is a change that passed every check.
@@ -233,11 +249,22 @@ type course struct {
 func (l *Loop) planFor(p delivery.Project, c delivery.Change, rel delivery.Release, env string, from delivery.ReleaseID, k course) delivery.Plan {
 	svc, _ := p.Service(rel.Service)
 	dep := svc.In[env]
-	strategy := dep.Strategy.With(c.Override)
+	strategy := dep.Strategy.With(overrideIn(p, c, env))
 	return rollout.PlanFor(rollout.Course{
 		Strategy: strategy, Replicas: dep.Replicas, Kind: c.Kind, From: from, To: rel.ID, Warm: k.warm, Back: k.back, Old: k.old,
 		Builtin: l.builtin(p, rel.Service),
 	})
+}
+
+// overrideIn is what a change asks for in an environment. Like the steps of the
+// whole project, an approval is meant for where the real traffic is, the last one.
+func overrideIn(p delivery.Project, c delivery.Change, env string) *delivery.Override {
+	if c.Override == nil || !c.Override.Approve || c.Only == env || p.After(env) == "" {
+		return c.Override
+	}
+	o := *c.Override
+	o.Approve = false
+	return &o
 }
 
 // builtin lists the metrics that a service is judged by without being asked, of
@@ -324,6 +351,9 @@ func (l *Loop) code(ctx context.Context, tx *store.Tx, w promotion.World, svc de
 		return s.Bundle, s.Bundle.Short(), nil
 	case s.Version != "":
 		rel, err := tx.ReleaseNamed(ctx, svc.Name, s.Version)
+		if errors.Is(err, delivery.ErrNotFound) && s.taken != "" {
+			return s.taken, s.Version, nil
+		}
 		if errors.Is(err, delivery.ErrNotFound) {
 			known, _ := tx.Releases(ctx, svc.Name, 10)
 			var names []string
@@ -353,17 +383,23 @@ func proven(ctx context.Context, tx *store.Tx, w promotion.World, service, env s
 	return delivery.Release{}, delivery.InvalidNext("version", service+" has never been deployed, so there is no code to keep", "slipway deploy "+service+" VERSION")
 }
 
-// twinFits refuses a twin where a service is not rolled out as a canary anywhere.
-func twinFits(p delivery.Project, svc delivery.Service, o *delivery.Override) error {
-	if o == nil || !o.Twin {
+// overrideFits refuses what a service is not rolled out with anywhere: a twin
+// without a canary, or an approval where nothing could wait for it.
+func overrideFits(p delivery.Project, svc delivery.Service, o *delivery.Override) error {
+	if o == nil {
 		return nil
 	}
+	kinds := map[delivery.StrategyKind]bool{}
 	for _, env := range p.Environments {
-		if svc.In[env.Name].Strategy.With(o).Kind == delivery.Canary {
-			return nil
-		}
+		kinds[svc.In[env.Name].Strategy.With(o).Kind] = true
 	}
-	return delivery.InvalidNext("strategy.twin", "a twin belongs to canary, and "+svc.Name+" is not rolled out as one", "ask for a canary too, or leave the twin out")
+	switch {
+	case o.Twin && !kinds[delivery.Canary]:
+		return delivery.InvalidNext("strategy.twin", "a twin belongs to canary, and "+svc.Name+" is not rolled out as one", "ask for a canary too, or leave the twin out")
+	case o.Approve && !kinds[delivery.Canary] && !kinds[delivery.BlueGreen]:
+		return delivery.InvalidNext("strategy.approve", "a person approves the steps of a canary or the switch of blue-green, and "+svc.Name+" is rolled out as neither", "ask for one of the two, or leave the approval out")
+	}
+	return nil
 }
 
 // settable refuses names that Slipway sets itself.

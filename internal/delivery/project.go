@@ -245,7 +245,23 @@ func (s Strategy) With(o *Override) Strategy {
 			s.Steps = append(s.Steps, StepSpec{Weight: Percent(w), Hold: 10 * time.Second, Proven: w < 100, Max: 10 * time.Minute})
 		}
 	}
+	if o.Approve {
+		s.Steps = approved(s)
+	}
 	return s
+}
+
+// approved returns the steps of s with a person before each that takes the new
+// release further: each but the last of a canary, and the switch of blue-green.
+func approved(s Strategy) []StepSpec {
+	steps := slices.Clone(s.Steps)
+	if s.Kind == BlueGreen && len(steps) == 0 {
+		steps = []StepSpec{{Weight: Full}}
+	}
+	for i := range steps {
+		steps[i].Approve = steps[i].Approve || s.Kind == BlueGreen || s.Kind == Canary && steps[i].Weight < Full
+	}
+	return steps
 }
 
 // Validate refuses an override that cannot be carried out.
@@ -263,6 +279,9 @@ func (o *Override) Validate() error {
 	}
 	if o.Twin && o.Kind != Canary && o.Kind != "" {
 		return InvalidNext("strategy.twin", "a twin belongs to canary, and the strategy asked for is "+string(o.Kind), "leave one of the two out")
+	}
+	if o.Approve && (o.Kind == Rolling || o.Kind == Recreate) {
+		return InvalidNext("strategy.approve", "a person approves the steps of a canary or the switch of blue-green, and the strategy asked for is "+string(o.Kind), "leave one of the two out")
 	}
 	last := Weight(0)
 	for _, s := range o.Steps {

@@ -32,6 +32,8 @@ type Override struct {
 	Kind  StrategyKind `json:"kind,omitempty"`
 	Steps []StepSpec   `json:"steps,omitempty"` // of a canary
 	Twin  bool         `json:"twin,omitempty"`  // a twin too, whatever slipway.yaml says
+
+	Approve bool `json:"approve,omitempty"` // a person lets each step of a canary be left, and switches what is blue-green
 }
 
 // Member is one service's part of a change.

@@ -11,14 +11,16 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/slipway-cd/slipway/internal/artifact"
 )
 
 // Bounds of what is read.
 const (
-	maxText   = 1 << 20          // bytes of a JSON or YAML body
-	maxBundle = 1 << 30          // bytes of an uploaded bundle
-	textTime  = 15 * time.Second // for a JSON or YAML body to arrive whole
-	stallTime = 30 * time.Second // for the next bytes of an upload
+	maxText   = 1 << 20           // bytes of a JSON or YAML body
+	maxBundle = artifact.MaxBytes // of an uploaded bundle
+	textTime  = 15 * time.Second  // for a JSON or YAML body to arrive whole
+	stallTime = 30 * time.Second  // for the next bytes of an upload
 )
 
 // bodyKind says what a route reads.

@@ -10,9 +10,6 @@ import (
 	"github.com/slipway-cd/slipway/internal/delivery"
 )
 
-// maxEntries is how many files, folders and links a bundle may hold.
-const maxEntries = 100_000
-
 // bundleInput is a tar that is read as it comes, never as a whole.
 type bundleInput struct {
 	body io.Reader
@@ -29,7 +26,7 @@ type bundleKept struct {
 }
 
 func (s *Server) postBundle(ctx context.Context, in *bundleInput) (*output[bundleKept], error) {
-	d, err := s.d.Artifacts.Unpack(ctx, in.body, artifact.Limits{Bytes: maxBundle, Files: maxEntries})
+	d, err := s.d.Artifacts.Unpack(ctx, in.body, artifact.Limits{Bytes: maxBundle, Files: artifact.MaxEntries})
 	if err == nil {
 		return answered(bundleKept{Digest: d})
 	}

@@ -116,6 +116,13 @@ func (s *Server) getChange(ctx context.Context, in *ChangeRef) (*output[changeVi
 type wish struct {
 	Env    string `json:"env,omitempty" doc:"the environment meant; empty: wherever it is under way"`
 	Reason string `json:"reason,omitempty" doc:"why, for the ledger"`
+	trial
+}
+
+// trial is how every verb is tried before it is done.
+type trial struct {
+	DryRun bool   `json:"dry_run,omitempty" doc:"say what would happen, change nothing"`
+	Seen   string `json:"seen,omitempty" maxLength:"1000" doc:"mark of an effect that was seen; the verb is refused if things have moved on since"`
 }
 
 func (b *wish) orEmpty() (wish, error) {
@@ -132,17 +139,17 @@ type askInput struct {
 }
 
 // askChange returns the handler of one verb.
-func (s *Server) askChange(verb delivery.AskVerb) func(context.Context, *askInput) (*output[delivery.Rollout], error) {
-	return func(ctx context.Context, in *askInput) (*output[delivery.Rollout], error) {
+func (s *Server) askChange(verb delivery.AskVerb) func(context.Context, *askInput) (*output[control.Asked], error) {
+	return func(ctx context.Context, in *askInput) (*output[control.Asked], error) {
 		b, err := in.Body.orEmpty()
 		if err != nil {
 			return nil, err
 		}
-		return s.ask(ctx, verb, control.Request{Change: in.ID, Env: b.Env, Reason: b.Reason, By: in.by()})
+		return s.ask(ctx, verb, control.Request{Change: in.ID, Env: b.Env, Reason: b.Reason, By: in.by(), Seen: b.Seen, DryRun: b.DryRun})
 	}
 }
 
-func (s *Server) ask(ctx context.Context, verb delivery.AskVerb, q control.Request) (*output[delivery.Rollout], error) {
+func (s *Server) ask(ctx context.Context, verb delivery.AskVerb, q control.Request) (*output[control.Asked], error) {
 	if q.Env != "" {
 		if err := s.familiar(ctx, "", q.Env); err != nil {
 			return nil, err
@@ -164,17 +171,18 @@ type promoteInput struct {
 type promoteWish struct {
 	To     string `json:"to,omitempty" doc:"the environment to enter; empty: the next one"`
 	Reason string `json:"reason,omitempty" doc:"why, for the ledger"`
+	trial
 }
 
-func (s *Server) promoteChange(ctx context.Context, in *promoteInput) (*output[delivery.Rollout], error) {
+func (s *Server) promoteChange(ctx context.Context, in *promoteInput) (*output[control.Asked], error) {
 	q := control.PromoteRequest{Change: in.ID, By: in.by()}
 	if in.Body != nil {
-		q.To, q.Reason = in.Body.To, in.Body.Reason
+		q.To, q.Reason, q.Seen, q.DryRun = in.Body.To, in.Body.Reason, in.Body.Seen, in.Body.DryRun
 	}
 	return s.promote(ctx, q)
 }
 
-func (s *Server) promote(ctx context.Context, q control.PromoteRequest) (*output[delivery.Rollout], error) {
+func (s *Server) promote(ctx context.Context, q control.PromoteRequest) (*output[control.Asked], error) {
 	if err := plain(said{"to", q.To}, said{"reason", q.Reason}); err != nil {
 		return nil, err
 	}

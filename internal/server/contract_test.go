@@ -43,6 +43,8 @@ func contract() []promised {
 		{"POST", "/services/{service}/resume", "/services/cart/resume"},
 		{"POST", "/services/{service}/promote", "/services/cart/promote"},
 		{"POST", "/services/{service}/rollback", "/services/cart/rollback"},
+		{"POST", "/services/{service}/switch", "/services/cart/switch"},
+		{"GET", "/services/{service}/versions", "/services/cart/versions"},
 		{"POST", "/previews", "/previews"},
 		{"GET", "/rollouts", "/rollouts?service=cart&env=prod&open=true&limit=1"},
 		{"GET", "/rollouts/{change}/{env}", "/rollouts/1/prod"},

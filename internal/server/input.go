@@ -1,10 +1,6 @@
 package server
 
 import (
-	"fmt"
-	"strings"
-	"unicode"
-
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/slipway-cd/slipway/internal/access"
@@ -27,20 +23,14 @@ func (a *Asker) Resolve(ctx huma.Context) []error {
 // by returns the name for the ledger.
 func (a *Asker) by() string { return a.pass.Name }
 
-// maxSaid is how long a name, a reason or another word of a person may be, in bytes.
-const maxSaid = 2000
-
 // said is one text of a person, and the field it came in.
 type said struct{ field, text string }
 
 // plain refuses texts that would spoil the terminal they are printed on later.
 func plain(texts ...said) error {
 	for _, t := range texts {
-		if len(t.text) > maxSaid {
-			return delivery.Invalid(t.field, fmt.Sprintf("is %d bytes long; at most %d are kept", len(t.text), maxSaid))
-		}
-		if strings.ContainsFunc(t.text, func(c rune) bool { return unicode.IsControl(c) && c != '\n' && c != '\t' }) {
-			return delivery.Invalid(t.field, "holds a control character")
+		if err := delivery.Plain(t.field, t.text); err != nil {
+			return err
 		}
 	}
 	return nil

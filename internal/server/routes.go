@@ -81,6 +81,9 @@ func (s *Server) serviceRoutes() {
 	route(s, s.op("POST /services/{service}/promote", "promote-service", "Promote what is stable before an environment", deployer, reads(jsonBody)), s.promoteService)
 	route(s, s.op("POST /services/{service}/rollback", "rollback", "Go back", deployer, reads(jsonBody),
 		describe("What is under way is aborted; otherwise the release before takes over again, code and configuration.")), s.rollback)
+	route(s, s.op("POST /services/{service}/switch", "switch", "Switch all traffic to what a blue-green rollout has made ready, or back", deployer, reads(jsonBody)), s.switchOver)
+	route(s, s.op("GET /services/{service}/versions", "list-versions", "What can be deployed, newest first", reader,
+		describe("Releases that are known, and what lies in the service's folder of versions. A change that names one of these needs no bundle.")), s.versions)
 	route(s, s.op("GET /services/{service}/why", "why", "Why the newest release is or is not in an environment", reader), s.why)
 	route(s, s.op("GET /services/{service}/analysis/plan", "plan-analysis", "How soon the judge would see what, at the traffic of the last ten minutes", reader), s.planAnalysis)
 	route(s, s.op("GET /metrics/query", "query-metrics", "Numbers of releases over time", reader,

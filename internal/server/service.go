@@ -19,13 +19,13 @@ type askServiceInput struct {
 }
 
 // askService returns the handler of one verb, for whatever is under way.
-func (s *Server) askService(verb delivery.AskVerb) func(context.Context, *askServiceInput) (*output[delivery.Rollout], error) {
-	return func(ctx context.Context, in *askServiceInput) (*output[delivery.Rollout], error) {
+func (s *Server) askService(verb delivery.AskVerb) func(context.Context, *askServiceInput) (*output[control.Asked], error) {
+	return func(ctx context.Context, in *askServiceInput) (*output[control.Asked], error) {
 		b, err := in.Body.orEmpty()
 		if err != nil {
 			return nil, err
 		}
-		return s.ask(ctx, verb, control.Request{Service: in.Service, Env: b.Env, Reason: b.Reason, By: in.by()})
+		return s.ask(ctx, verb, control.Request{Service: in.Service, Env: b.Env, Reason: b.Reason, By: in.by(), Seen: b.Seen, DryRun: b.DryRun})
 	}
 }
 
@@ -35,11 +35,13 @@ type promoteServiceInput struct {
 	Body struct {
 		To     string `json:"to" minLength:"1" doc:"the environment to enter"`
 		Reason string `json:"reason,omitempty" doc:"why, for the ledger"`
+		trial
 	}
 }
 
-func (s *Server) promoteService(ctx context.Context, in *promoteServiceInput) (*output[delivery.Rollout], error) {
-	return s.promote(ctx, control.PromoteRequest{Service: in.Service, To: in.Body.To, Reason: in.Body.Reason, By: in.by()})
+func (s *Server) promoteService(ctx context.Context, in *promoteServiceInput) (*output[control.Asked], error) {
+	b := in.Body
+	return s.promote(ctx, control.PromoteRequest{Service: in.Service, To: b.To, Reason: b.Reason, By: in.by(), Seen: b.Seen, DryRun: b.DryRun})
 }
 
 type rollbackInput struct {
@@ -52,12 +54,13 @@ type rollbackWish struct {
 	Env    string `json:"env,omitempty" doc:"the environment meant; empty: where something is under way, else the last one"`
 	To     string `json:"to,omitempty" doc:"a version; empty: the release before"`
 	Reason string `json:"reason,omitempty" doc:"why, for the ledger"`
+	trial
 }
 
 func (s *Server) rollback(ctx context.Context, in *rollbackInput) (*output[control.RolledBack], error) {
 	q := control.RollbackRequest{Service: in.Service, By: in.by()}
 	if in.Body != nil {
-		q.Env, q.To, q.Reason = in.Body.Env, in.Body.To, in.Body.Reason
+		q.Env, q.To, q.Reason, q.Seen, q.DryRun = in.Body.Env, in.Body.To, in.Body.Reason, in.Body.Seen, in.Body.DryRun
 	}
 	if err := plain(said{"env", q.Env}, said{"to", q.To}, said{"reason", q.Reason}); err != nil {
 		return nil, err
@@ -67,6 +70,42 @@ func (s *Server) rollback(ctx context.Context, in *rollbackInput) (*output[contr
 		return nil, err
 	}
 	return answered(done)
+}
+
+type switchInput struct {
+	Asker
+	ServiceRef
+	Body *switchWish
+}
+
+type switchWish struct {
+	Env    string `json:"env,omitempty" doc:"the environment meant; empty: where a blue-green rollout waits; back: as for rollback"`
+	Back   bool   `json:"back,omitempty" doc:"back to what was stable before"`
+	Reason string `json:"reason,omitempty" doc:"why, for the ledger"`
+	trial
+}
+
+func (s *Server) switchOver(ctx context.Context, in *switchInput) (*output[control.RolledBack], error) {
+	q := control.SwitchRequest{Service: in.Service, By: in.by()}
+	if b := in.Body; b != nil {
+		q.Env, q.Back, q.Reason, q.Seen, q.DryRun = b.Env, b.Back, b.Reason, b.Seen, b.DryRun
+	}
+	if err := plain(said{"env", q.Env}, said{"reason", q.Reason}); err != nil {
+		return nil, err
+	}
+	done, err := s.d.Loop.Switch(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return answered(done)
+}
+
+func (s *Server) versions(ctx context.Context, in *ServiceRef) (*output[items[control.Version]], error) {
+	all, err := s.d.Loop.Versions(ctx, in.Service)
+	if err != nil {
+		return nil, err
+	}
+	return answered(listed(all))
 }
 
 type whyInput struct {

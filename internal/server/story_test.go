@@ -102,7 +102,7 @@ func TestVerbs(t *testing.T) {
 	for _, c := range []struct {
 		verb string
 		want delivery.AskVerb
-	}{{"pause", delivery.AskPause}, {"approve", delivery.AskApprove}, {"finish", delivery.AskPromote}, {"abort", delivery.AskAbort}} {
+	}{{"pause", delivery.AskPause}, {"finish", delivery.AskPromote}, {"abort", delivery.AskAbort}} {
 		var r delivery.Rollout
 		h.post(fmt.Sprintf("/changes/%d/%s", s.Change.ID, c.verb), map[string]string{"env": "staging", "reason": "because"}).want(http.StatusOK).into(&r)
 		if r.Asked == nil || r.Asked.Verb != c.want || r.Asked.By != "ann" || r.Asked.Why != "because" {
@@ -110,6 +110,8 @@ func TestVerbs(t *testing.T) {
 		}
 	}
 	h.deploy("payment", "v1")
+	h.post("/services/payment/switch", nil).problem(http.StatusConflict, delivery.CodeNotInFlight)
+	h.post("/changes/2/approve", nil).problem(http.StatusConflict, delivery.CodeNotWaiting)
 	for _, verb := range []string{"pause", "abort"} {
 		var r delivery.Rollout
 		h.post("/services/payment/"+verb, nil).want(http.StatusOK).into(&r)

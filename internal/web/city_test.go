@@ -56,7 +56,7 @@ func settleCity(t testing.TB) *city {
 		t.Fatal(err)
 	}
 	c.rollout(c.flying, "prod", "cart v2 is paused", func(r delivery.Rollout) bool { return r.Paused != nil })
-	if _, err := c.loop.PutHold(t.Context(), delivery.Hold{Service: "shop", Env: "prod", Why: "the sale is on until Monday " + hostile, By: "ann"}); err != nil {
+	if _, err := c.loop.PutHold(t.Context(), control.HoldRequest{Service: "shop", Env: "prod", Why: "the sale is on until Monday " + hostile, By: "ann"}); err != nil {
 		t.Fatal(err)
 	}
 	for _, service := range []string{"shop", "cart", "payment"} {

@@ -51,6 +51,8 @@ func (w *Web) routes() {
 	w.mux.HandleFunc("GET /sign-in", w.signInPage)
 	w.mux.HandleFunc("POST /sign-in", w.signIn)
 	w.mux.HandleFunc("POST /sign-out", w.signOut)
+	w.mux.HandleFunc("GET /act/{verb}", w.actPage)
+	w.mux.HandleFunc("POST /act/{verb}", w.actDo)
 	w.page("GET /{$}", w.board)
 	w.page("GET /graph", w.graph)
 }

@@ -1,0 +1,33 @@
+package delivery
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+)
+
+// maxSaid is how long a name, a reason or another word of a person may be, in bytes.
+const maxSaid = 2000
+
+// Plain refuses a text of a person that would spoil the place it is shown in
+// later: one too long to be read, or with characters that steer a terminal.
+func Plain(field, text string) error {
+	if len(text) > maxSaid {
+		return Invalid(field, fmt.Sprintf("is %d bytes long; at most %d are kept", len(text), maxSaid))
+	}
+	if strings.ContainsFunc(text, func(c rune) bool { return unicode.IsControl(c) && c != '\n' && c != '\t' }) {
+		return Invalid(field, "holds a control character")
+	}
+	return nil
+}
+
+// Shell quotes a word for a command line that people copy.
+func Shell(word string) string {
+	plain := func(r rune) bool {
+		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("._/:=+-@%,", r)
+	}
+	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}

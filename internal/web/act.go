@@ -1,0 +1,316 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/slipway-cd/slipway/internal/access"
+	"github.com/slipway-cd/slipway/internal/control"
+	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/promotion"
+)
+
+// actView is the page before an action: what it would do exactly, or why it is
+// refused, and the form that does it.
+type actView struct {
+	Title   string
+	Dialog  bool // it stands in the dialog of another page
+	Asked   actForm
+	Form    *deployForm   // what may be chosen; of a deploy
+	Would   *control.Done // nil: it is refused, or not asked yet
+	Trouble *trouble      // why it is refused
+	Wrong   string        // what is wrong with the form that was sent
+	Moved   string        // what was seen is no longer so
+	Command string        // that does the same
+	Edit    string        // address to choose again; "" if there is nothing to choose
+	Cancel  string        // address of the page to go back to
+	Reason  string        // "", "optional" or "required"
+	Type    string        // what has to be typed; "" if nothing
+	Key     string        // names the form, so that sending it twice is doing it once
+	Label   string        // of the button that does it
+	Danger  bool
+}
+
+// Sentence is what the action does.
+func (v actView) Sentence() string {
+	if v.Would == nil {
+		return ""
+	}
+	return v.Would.Effect.Text
+}
+
+// Ways is the plan of a deploy, one line an environment.
+func (v actView) Ways() []way {
+	if v.Would == nil {
+		return nil
+	}
+	var out []way
+	for i, p := range v.Would.Plans {
+		how := "by itself"
+		switch {
+		case i == 0:
+			how = "at once"
+		case p.Promote == delivery.Manual:
+			how = "when it is promoted"
+		}
+		out = append(out, way{Env: p.Env, When: how, Course: promotion.Course(p.Plan), Why: p.Plan.Reason})
+	}
+	return out
+}
+
+// way is one environment of a plan.
+type way struct{ Env, When, Course, Why string }
+
+// actPage shows what an action would do.
+func (w *Web) actPage(rw http.ResponseWriter, r *http.Request) {
+	pass, err := w.d.Guard.Visit(rw, r)
+	if errors.Is(err, access.ErrWithheld) {
+		w.again(rw)
+		return
+	}
+	who := pass.Who
+	if err == nil {
+		err = access.Need(who, delivery.Reader)
+	}
+	if err != nil {
+		w.turnAway(rw, r, who, err)
+		return
+	}
+	f, err := readAct(r.PathValue("verb"), r.URL.Query())
+	if err != nil {
+		w.refuse(rw, r, who, err)
+		return
+	}
+	v := w.newActView(r, f)
+	if err := access.Need(who, delivery.Deployer); err != nil {
+		w.showAct(rw, r, who, w.refused(r.Context(), v, err))
+		return
+	}
+	if f.Verb == control.ActDeploy {
+		if v.Form, err = w.deployForm(r.Context(), f); err != nil {
+			w.refuse(rw, r, who, err)
+			return
+		}
+		if !f.Planned {
+			w.showAct(rw, r, who, v)
+			return
+		}
+	}
+	w.showAct(rw, r, who, w.preflight(r.Context(), v, who))
+}
+
+// actDo does an action, and goes on to what it is about. What it cannot do now is
+// shown as before, with why.
+func (w *Web) actDo(rw http.ResponseWriter, r *http.Request) {
+	pass, err := w.d.Guard.Enter(rw, r)
+	who := pass.Who
+	if err == nil {
+		err = access.Need(who, delivery.Reader)
+	}
+	if err != nil {
+		w.turnAway(rw, r, who, err)
+		return
+	}
+	r.Body = http.MaxBytesReader(rw, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		w.refuse(rw, r, who, delivery.Invalid("form", "cannot be read, or is larger than is taken here"))
+		return
+	}
+	f, err := readAct(r.PathValue("verb"), r.PostForm)
+	if err != nil {
+		w.refuse(rw, r, who, err)
+		return
+	}
+	v := w.newActView(r, f)
+	if err := access.Need(who, delivery.Deployer); err != nil {
+		w.showAct(rw, r, who, w.refused(r.Context(), v, err))
+		return
+	}
+	if f.Verb == control.ActDeploy {
+		v.Edit = f.address(false)
+	}
+	if wrong := w.incomplete(r.Context(), f, who); wrong != "" {
+		v = w.preflight(r.Context(), v, who)
+		v.Wrong = wrong
+		w.showAct(rw, r, who, v)
+		return
+	}
+	act := f.act(who)
+	act.Seen, act.Key = f.Seen, f.Key
+	done, err := w.d.Loop.Do(r.Context(), act)
+	if err == nil {
+		http.Redirect(rw, r, after(done), http.StatusSeeOther)
+		return
+	}
+	if no := refusalOf(err); no != nil && (no.Code == delivery.CodeMovedOn || no.Code == delivery.CodeKeyReused) {
+		v = w.preflight(r.Context(), v, who)
+		v.Moved = no.Why
+		w.showAct(rw, r, who, v)
+		return
+	}
+	w.showAct(rw, r, who, w.refused(r.Context(), v, err))
+}
+
+// turnAway answers who may not even look. Whoever has to sign in is sent there
+// by a browser; a fragment would end up within the page that asked for it.
+func (w *Web) turnAway(rw http.ResponseWriter, r *http.Request, who delivery.Who, err error) {
+	if no := refusalOf(err); no != nil && no.Code == delivery.CodeUnauthorized && isFragment(r) {
+		rw.Header().Set("HX-Redirect", "/sign-in?to="+url.QueryEscape(r.URL.RequestURI()))
+		rw.WriteHeader(http.StatusNoContent)
+		return
+	}
+	w.refuse(rw, r, who, err)
+}
+
+// isFragment reports whether a script asks for what goes into the dialog.
+func isFragment(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.Header.Get("HX-Request") == "true" && r.Header.Get("HX-History-Restore-Request") == ""
+}
+
+// newActView is an action that nothing is known of yet but what is asked.
+func (w *Web) newActView(r *http.Request, f actForm) actView {
+	how := manners(f)
+	return actView{
+		Title: how.title, Label: how.label, Danger: how.danger, Reason: how.reason, Dialog: isFragment(r), Asked: f,
+		Command: f.act(delivery.Who{}).Command(), Cancel: f.home(), Key: rand.Text(),
+	}
+}
+
+// preflight fills in what the action would do, or why it is refused.
+func (w *Web) preflight(ctx context.Context, v actView, who delivery.Who) actView {
+	if v.Asked.Verb == control.ActDeploy {
+		v.Edit = v.Asked.address(false)
+	}
+	done, err := w.d.Loop.Preflight(ctx, v.Asked.act(who))
+	if err != nil {
+		return w.refused(ctx, v, err)
+	}
+	v.Would = &done
+	v.Asked.Seen = done.Effect.Seen
+	if v.Asked.Env == "" && v.Asked.Verb != control.ActDeploy && v.Asked.Verb != control.ActRelease {
+		v.Asked.Env = done.Effect.Env // the form means what the page says
+		v.Command = v.Asked.act(who).Command()
+	}
+	if v.Type, err = w.toType(ctx, v.Asked, done); err != nil {
+		return w.refused(ctx, v, err)
+	}
+	return v
+}
+
+// refused is an action that cannot be done, and what comes next.
+func (w *Web) refused(ctx context.Context, v actView, err error) actView {
+	t := w.troubleOf(ctx, err)
+	v.Would, v.Trouble = nil, &t
+	return v
+}
+
+// toType is what a person types to show that it is meant: the name of the service
+// whose stable release would be taken back where the real traffic is. What is only
+// on its way is taken back without: there every second counts.
+func (w *Web) toType(ctx context.Context, f actForm, done control.Done) (string, error) {
+	if f.Verb != control.ActRollback && (f.Verb != control.ActSwitch || !f.Back) || done.Effect.Change != 0 {
+		return "", nil
+	}
+	p, _, err := w.d.Store.Project(ctx)
+	if err != nil || p.After(done.Effect.Env) != "" {
+		return "", err
+	}
+	return done.Effect.Service, nil
+}
+
+// incomplete says what a form lacks; "" if nothing.
+func (w *Web) incomplete(ctx context.Context, f actForm, who delivery.Who) string {
+	if manners(f).reason == "required" && f.Reason == "" {
+		return "say why: whoever meets this wants to know"
+	}
+	if f.Seen == "" {
+		return "look at what it does first"
+	}
+	if f.Verb != control.ActRollback && f.Verb != control.ActSwitch {
+		return ""
+	}
+	done, err := w.d.Loop.Preflight(ctx, f.act(who))
+	if err != nil {
+		return "" // doing it says why
+	}
+	name, err := w.toType(ctx, f, done)
+	if err == nil && name != "" && f.Typed != name {
+		return "type " + name + " to confirm that what is stable in " + done.Effect.Env + " shall go back"
+	}
+	return ""
+}
+
+// showAct renders the page of an action, or what goes into the dialog.
+func (w *Web) showAct(rw http.ResponseWriter, r *http.Request, who delivery.Who, v actView) {
+	status := http.StatusOK
+	switch {
+	case v.Trouble != nil:
+		status = v.Trouble.Status
+	case v.Moved != "":
+		status = http.StatusConflict
+	case v.Wrong != "":
+		status = http.StatusUnprocessableEntity
+	}
+	p := page{Tab: "", Title: v.Title, Name: "act-page", View: v}
+	rw.Header().Add("Vary", "HX-Request")
+	if !v.Dialog {
+		w.write(rw, r, status, frame{page: p, Who: who})
+		return
+	}
+	var out bytes.Buffer
+	if err := w.templates().ExecuteTemplate(&out, p.Name, v); err != nil {
+		w.d.Log.ErrorContext(r.Context(), "dialog could not be rendered", slog.String("path", r.URL.Path), slog.Any("error", err))
+		http.Error(rw, "this could not be rendered; the log of the server says why", http.StatusInternalServerError)
+		return
+	}
+	rw.Header().Set("Content-Type", "text/html; charset=utf-8")
+	rw.WriteHeader(status)
+	_, _ = rw.Write(out.Bytes()) // a browser that is gone asks again
+}
+
+// after is the page to go on with when something was done.
+func after(d control.Done) string {
+	if d.Change != 0 {
+		return fmt.Sprintf("/changes/%d", d.Change)
+	}
+	return "/services/" + url.PathEscape(d.Effect.Service)
+}
+
+// deployForm is what may be chosen for a deploy.
+type deployForm struct {
+	Services   []string
+	Versions   []control.Version
+	Envs       []string
+	Strategies []string
+	None       string // why there is no version to choose
+}
+
+func (w *Web) deployForm(ctx context.Context, f actForm) (*deployForm, error) {
+	p, _, err := w.d.Store.Project(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &deployForm{
+		Services: p.ServiceNames(), Envs: p.EnvironmentNames(),
+		Strategies: []string{string(delivery.Canary), string(delivery.BlueGreen), string(delivery.Rolling), string(delivery.Recreate)},
+	}
+	if f.Service == "" {
+		return out, nil
+	}
+	out.Versions, err = w.d.Loop.Versions(ctx, f.Service)
+	if errors.Is(err, delivery.ErrNotFound) {
+		return nil, err
+	}
+	out.Versions = slices.DeleteFunc(out.Versions, func(v control.Version) bool { return v.Gone })
+	if len(out.Versions) == 0 {
+		out.None = "slipway deploy " + delivery.Shell(f.Service) + " VERSION --from PATH"
+	}
+	return out, err
+}
