@@ -12,8 +12,14 @@ import (
 // open opens a tab in which somebody is signed in with the server's token.
 func (s *served) open(o browsertest.Options) *browsertest.Tab {
 	s.h.t.Helper()
+	return s.openFor(s.h.t, o)
+}
+
+// openFor is open for a part of the test.
+func (s *served) openFor(t testing.TB, o browsertest.Options) *browsertest.Tab {
+	t.Helper()
 	o.Origin = "http://" + s.addr
-	tab := chromium.Open(s.h.t, o)
+	tab := chromium.Open(t, o)
 	tab.Go("/sign-in")
 	tab.Click("#token")
 	tab.Type(testToken + browsertest.Enter)
@@ -37,26 +43,36 @@ func TestPages(t *testing.T) {
 	paths := c.paths()
 	t.Logf("%d addresses: %s", len(paths), strings.Join(paths, " "))
 	for _, dark := range []bool{false, true} {
-		tab := s.open(browsertest.Options{Dark: dark})
-		tab.Forgive(expected)
-		for _, path := range paths {
-			for _, width := range []int{360, 1280, 2560} {
-				tab.Size(width, 900)
-				tab.Go(path)
-				at := fmt.Sprintf("%s, %d wide, dark %t", path, width, dark)
-				overflow(t, tab, at)
-				if width == 2560 {
-					continue
-				}
-				for _, v := range tab.Axe() {
-					t.Errorf("%s: %s", at, v)
-				}
+		t.Run(fmt.Sprintf("dark %t", dark), func(t *testing.T) {
+			t.Parallel()
+			tab := s.openFor(t, browsertest.Options{Dark: dark})
+			tab.Forgive(expected)
+			for _, path := range paths {
+				lookAt(t, tab, path)
 			}
-			for _, fault := range tab.Faults() {
-				t.Errorf("%s, dark %t: %s", path, dark, fault)
-			}
+		})
+	}
+}
+
+// lookAt opens a page and looks at it in three widths.
+func lookAt(t *testing.T, tab *browsertest.Tab, path string) {
+	t.Helper()
+	tab.Go(path)
+	for _, width := range []int{2560, 1280, 360} {
+		tab.Size(width, 900)
+		at := fmt.Sprintf("%s, %d wide", path, width)
+		overflow(t, tab, at)
+		if width == 2560 {
+			continue
+		}
+		for _, v := range tab.Axe() {
+			t.Errorf("%s: %s", at, v)
 		}
 	}
+	for _, fault := range tab.Faults() {
+		t.Errorf("%s: %s", path, fault)
+	}
+	tab.Size(1280, 900)
 }
 
 // overflow holds that the page is no wider than the window, and says what sticks out.

@@ -75,11 +75,12 @@ func (tab *Tab) fault(text string) {
 	tab.faults = append(tab.faults, text)
 }
 
-// Faults are what went wrong so far and is not forgiven.
+// Faults are what went wrong since it was asked last and is not forgiven.
 func (tab *Tab) Faults() []string {
 	tab.mu.Lock()
 	defer tab.mu.Unlock()
-	out := slices.Clone(tab.faults)
+	out := tab.faults
+	tab.faults = nil
 	if tab.forgive != nil {
 		out = slices.DeleteFunc(out, tab.forgive)
 	}
