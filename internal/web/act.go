@@ -1,12 +1,10 @@
 package web
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -258,21 +256,8 @@ func (w *Web) showAct(rw http.ResponseWriter, r *http.Request, who delivery.Who,
 	case v.Wrong != "":
 		status = http.StatusUnprocessableEntity
 	}
-	p := page{Tab: "", Title: v.Title, Name: "act-page", View: v}
 	rw.Header().Add("Vary", "HX-Request")
-	if !v.Dialog {
-		w.write(rw, r, status, frame{page: p, Who: who})
-		return
-	}
-	var out bytes.Buffer
-	if err := w.templates().ExecuteTemplate(&out, p.Name, v); err != nil {
-		w.d.Log.ErrorContext(r.Context(), "dialog could not be rendered", slog.String("path", r.URL.Path), slog.Any("error", err))
-		http.Error(rw, "this could not be rendered; the log of the server says why", http.StatusInternalServerError)
-		return
-	}
-	rw.Header().Set("Content-Type", "text/html; charset=utf-8")
-	rw.WriteHeader(status)
-	_, _ = rw.Write(out.Bytes()) // a browser that is gone asks again
+	w.write(rw, r, status, frame{page: page{Title: v.Title, Name: "act-page", View: v}, Who: who})
 }
 
 // after is the page to go on with when something was done.

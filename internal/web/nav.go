@@ -11,18 +11,19 @@ type tab struct {
 	Href string
 	Text string
 	Key  string // goes there after g; "" is none
+	Line string // of the command line that tells as much; "" is none
 }
 
 // tabs are the pages that everybody finds in the navigation, in its order.
 func tabs() []tab {
 	return []tab{
-		{Name: "board", Href: "/", Text: "Board", Key: "b"},
-		{Name: "changes", Href: "/changes", Text: "Changes", Key: "c"},
+		{Name: "board", Href: "/", Text: "Board", Key: "b", Line: "slipway status"},
+		{Name: "changes", Href: "/changes", Text: "Changes", Key: "c", Line: "slipway history"},
 		{Name: "services", Href: "/services", Text: "Services", Key: "s"},
 		{Name: "environments", Href: "/environments", Text: "Environments", Key: "e"},
 		{Name: "graph", Href: "/graph", Text: "Graph", Key: "g"},
 		{Name: "numbers", Href: "/numbers", Text: "Metrics", Key: "m"},
-		{Name: "settings", Href: "/settings", Text: "Settings"},
+		{Name: "settings", Href: "/settings", Text: "Settings", Line: "slipway config explain"},
 	}
 }
 

@@ -49,13 +49,17 @@ func (w *Web) serve(rw http.ResponseWriter, r *http.Request, who delivery.Who, s
 	w.write(rw, r, http.StatusOK, frame{page: p, Who: who})
 }
 
-// write renders a page in its frame.
+// write renders a page in its frame, or without if it goes into one that is there.
 func (w *Web) write(rw http.ResponseWriter, r *http.Request, status int, f frame) {
 	f.Version, f.Path, f.Nav = w.d.Version, r.URL.RequestURI(), w.nav()
 	f.Offset, f.Zone = zone(time.Now())
 	var out bytes.Buffer
 	main, err := w.render(f.page)
-	if err == nil {
+	switch {
+	case err != nil:
+	case isFragment(r):
+		_, _ = out.Write(main)
+	default:
 		f.Main = template.HTML(main) //nolint:gosec // rendered by html/template above
 		err = w.templates().ExecuteTemplate(&out, "frame", f)
 	}

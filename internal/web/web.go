@@ -55,6 +55,8 @@ func (w *Web) routes() {
 	w.mux.HandleFunc("POST /act/{verb}", w.actDo)
 	w.page("GET /{$}", w.board)
 	w.page("GET /graph", w.graph)
+	w.page("GET /commands", w.commands)
+	w.page("GET /keys", w.keys)
 }
 
 // page registers a page that whoever may read may see.

@@ -6,7 +6,7 @@
   const HEIGHTS = { "": 208, tall: 288, low: 128 };
   const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2419200];
   const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-  const NARROW = 30, LABELS = 18; // of the y axis at least, and above the drawing for the marks
+  const NARROW = 46, LABELS = 18; // of the y axis at least, and above the drawing for the marks
   const charts = new Set();
 
   const read = (text) => {
@@ -19,6 +19,7 @@
       band: d.b ? { name: d.b[0], ink: d.b[1] } : null,
       marks: (d.m ?? []).map(([at, text, kind]) => ({ at, text, kind })),
       columns: [times, ...d.s.map((s) => s[3]), ...(d.b ? [d.b[3], d.b[2]] : [])],
+      none: d.s.every((s) => s[3].every((v) => v === null)),
     };
   };
 
@@ -179,11 +180,11 @@
         scales: { x: { time: true, range: () => [this.#data.from, this.#data.to] }, y: { range: fromZero(d) } },
         axes: [
           { ...axis, space: 64, size: 26, incrs: STEPS, splits: splitTimes(d), values: nameTimes(d), grid: { show: false } },
-          { ...axis, space: 34, size: widest, ticks: { ...axis.ticks, show: false, size: 0 }, values: (u, splits, i, space, step) => splits.map((v) => tick(v, step, d.unit)) },
+          { ...axis, space: 34, size: widest, ticks: { ...axis.ticks, show: false, size: 0 }, values: (u, splits, i, space, step) => splits.map((v) => (this.#data.none ? "" : tick(v, step, d.unit))) },
         ],
         legend: { show: false },
         cursor: { y: false, drag: { x: false, y: false, setScale: false }, points: { size: 7, width: 2, fill: this.#ink("card"), stroke: (u, i) => u.series[i]._stroke ?? this.#ink("dim") }, sync: { key: "slipway", scales: ["x", null], setSeries: false }, dataIdx: (u, i, at) => (i > d.series.length ? null : at) },
-        hooks: { draw: [(u) => this.#marks(u)], setCursor: [() => this.#tell()] },
+        hooks: { draw: [(u) => this.#marks(u), (u) => this.#nothing(u)], setCursor: [() => this.#tell()] },
       };
     }
 
@@ -215,6 +216,18 @@
         taken.push([at - half, at + half]);
         ctx.fillText(mark.text, at, bbox.top - 3 * ratio);
       }
+      ctx.restore();
+    }
+
+    // nothing says that there are no numbers, which a line at zero would not.
+    #nothing({ ctx, bbox }) {
+      if (!this.#data.none) return;
+      ctx.save();
+      ctx.font = `${13 * uPlot.pxRatio}px ${getComputedStyle(this).fontFamily}`;
+      ctx.textAlign = "center";
+      ctx.textBaseline = "middle";
+      ctx.fillStyle = this.#ink("dim");
+      ctx.fillText("no numbers yet", bbox.left + bbox.width / 2, bbox.top + bbox.height / 2);
       ctx.restore();
     }
 
