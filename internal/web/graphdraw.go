@@ -65,9 +65,43 @@ func (g callGraph) draw(most int) graphPicture {
 	}
 	for _, line := range l.Lines {
 		i := slices.IndexFunc(g.Calls, func(e callEdge) bool { return e.From == line.From && e.To == line.To })
-		out.Lines = append(out.Lines, g.line(g.Calls[i], line))
+		drawn := g.line(g.Calls[i], line)
+		if drawn.Label != "" {
+			drawn.X, drawn.Y = out.free(line.Points)
+		}
+		out.Lines = append(out.Lines, drawn)
 	}
 	return out
+}
+
+// The room that a label takes.
+const (
+	labelWidth  = 110
+	labelHeight = 14
+)
+
+// free returns a place on a line where no label is yet: its middle if it can be.
+func (p *graphPicture) free(points []layered.Point) (x, y float64) {
+	var places []layered.Point
+	middle := len(points) / 2
+	for _, share := range []float64{0.5, 0.25, 0.75} {
+		for i := range len(points) - 1 {
+			k := (middle - 1 + i) % (len(points) - 1)
+			a, b := points[k], points[k+1]
+			places = append(places, layered.Point{X: math.Round(a.X + share*(b.X-a.X)), Y: math.Round((a.Y + b.Y) / 2)})
+			if share != 0.5 && a.Y != b.Y {
+				places = places[:len(places)-1] // a bend passes only its middle for certain
+			}
+		}
+	}
+	for _, at := range places {
+		if !slices.ContainsFunc(p.Lines, func(l graphLine) bool {
+			return l.Label != "" && math.Abs(l.X-at.X) < labelWidth && math.Abs(l.Y-at.Y) < labelHeight
+		}) {
+			return at.X, at.Y
+		}
+	}
+	return places[0].X, places[0].Y
 }
 
 // line draws the calls of one edge: thick for many, with the share that fails
@@ -84,10 +118,6 @@ func (g callGraph) line(e callEdge, at layered.Line) graphLine {
 		out.Label = aSecond(e.rate()) + ", " + percent(e.share()) + " fail"
 	} else if len(g.Calls) <= mostLabels {
 		out.Label = aSecond(e.rate())
-	}
-	if out.Label != "" {
-		middle := at.Points[len(at.Points)/2-1 : len(at.Points)/2+1]
-		out.X, out.Y = math.Round((middle[0].X+middle[1].X)/2), math.Round((middle[0].Y+middle[1].Y)/2)
 	}
 	return out
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/slipway-cd/slipway/internal/control/controltest"
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/manifest"
+	"github.com/slipway-cd/slipway/internal/metric/embedded"
 	"github.com/slipway-cd/slipway/internal/store"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
@@ -61,6 +62,7 @@ type house struct {
 	store   *store.Store
 	bundles *artifact.Store
 	loop    *control.Loop
+	numbers *embedded.Store
 	deps    Deps
 	pages   *Web              // as the server has them
 	every   time.Duration     // between two looks of a stream; 0 is as the product has it
@@ -72,7 +74,7 @@ type house struct {
 // build makes a house in a new folder.
 func build(t testing.TB) *house {
 	t.Helper()
-	h := &house{t: t, dir: t.TempDir(), m: controltest.New(), tokens: map[string]string{}}
+	h := &house{t: t, dir: t.TempDir(), m: controltest.New(), numbers: embedded.New(), tokens: map[string]string{}}
 	var err error
 	if h.store, err = store.Open(t.Context(), filepath.Join(h.dir, "store.db")); err != nil {
 		t.Fatal(err)
@@ -86,7 +88,7 @@ func build(t testing.TB) *house {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	h.loop = control.New(control.Deps{Store: h.store, Workload: h.m, Traffic: traffic.New(h.m.Plane()), Artifacts: h.bundles, PreviewKey: []byte("signs previews in tests"), Log: log})
+	h.loop = control.New(control.Deps{Store: h.store, Workload: h.m, Traffic: traffic.New(h.m.Plane()), Artifacts: h.bundles, Numbers: h.numbers, PreviewKey: []byte("signs previews in tests"), Log: log})
 	h.deps = Deps{Loop: h.loop, Store: h.store, Workload: h.m, Log: log, Version: "v0-test"}
 	h.pages, h.public = h.open(false), h.open(true)
 	return h

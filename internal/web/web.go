@@ -57,6 +57,7 @@ func (w *Web) routes() {
 	w.page("GET /graph", w.graph)
 	w.page("GET /commands", w.commands)
 	w.page("GET /keys", w.keys)
+	w.page("GET /numbers", w.numbers)
 }
 
 // page registers a page that whoever may read may see.
