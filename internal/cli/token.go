@@ -139,8 +139,10 @@ func (s *session) tokenTable(list []delivery.Token, now time.Time) string {
 			ends = s.look.faint("revoked " + clock(t.Revoked.At, now) + " by " + printable(t.Revoked.By))
 		case t.Ends != nil && !t.InForce(now):
 			ends = s.look.faint("ended " + clock(*t.Ends, now))
-		case t.Ends != nil:
+		case t.Ends != nil && t.Ends.Sub(now) < 48*time.Hour:
 			ends = "in " + span(t.Ends.Sub(now))
+		case t.Ends != nil:
+			ends = t.Ends.Local().Format(time.DateOnly)
 		}
 		rows = append(rows, []string{printable(t.Name), string(t.Access), clock(t.Created, now), printable(t.By), used, ends})
 	}
