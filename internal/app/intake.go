@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/control"
@@ -31,6 +32,9 @@ type intake struct {
 	traces  *traces.Keeper
 	numbers metric.Sink
 	log     *slog.Logger
+
+	pages atomic.Pointer[scrape.Scraper] // from when it runs on
+	deaf  atomic.Pointer[error]          // why nothing is received; nil while it is
 }
 
 func openIntake(ctx context.Context, s *store.Store, key string, numbers metric.Sink, log *slog.Logger) (*intake, error) {
@@ -49,13 +53,30 @@ func (t *intake) deps() control.Telemetry {
 	base := "http://" + t.addr
 	return control.Telemetry{
 		Vars:  func(id workload.ID) map[string]string { return t.keys.Vars(base, id) },
-		Spans: t.keys.Plane(t.addr), Failed: t.traces.Failed,
+		Spans: t.keys.Plane(t.addr), Failed: t.traces.Failed, Heard: t.heard, Pages: t.states,
 	}
+}
+
+// heard says where OTLP is received, and why it is not.
+func (t *intake) heard() (string, error) {
+	if err := t.deaf.Load(); err != nil {
+		return t.addr, *err
+	}
+	return t.addr, nil
+}
+
+// states is what is known of the pages of instances.
+func (t *intake) states() []scrape.State {
+	if s := t.pages.Load(); s != nil {
+		return s.States()
+	}
+	return nil
 }
 
 // run takes in until ctx ends.
 func (t *intake) run(ctx context.Context, l *control.Loop, from workload.Driver) error {
 	scraper := scrape.New(scrape.Options{Targets: l.Targets, Sink: t.numbers, Log: t.log})
+	t.pages.Store(scraper)
 	lines := loglines.Counter{From: from, To: t.numbers, Log: t.log}
 	return together(ctx, t.receive, t.traces.Run, scraper.Run,
 		func(ctx context.Context) error { lines.Run(ctx); return nil },
@@ -69,11 +90,13 @@ func (t *intake) receive(ctx context.Context) error {
 	for first := true; ; first = false {
 		l, err := net.Listen("tcp", t.addr)
 		if err == nil {
+			t.deaf.Store(nil)
 			if err = server.Serve(ctx, l, receiver, t.log); ctx.Err() != nil {
 				return err
 			}
 			first = true
 		}
+		t.deaf.Store(&err)
 		if first {
 			t.log.WarnContext(ctx, "metrics and traces that instances send are not taken; will try again", slog.String("addr", t.addr), slog.Any("error", err))
 		}

@@ -39,6 +39,7 @@ func (l *Loop) Doctor(ctx context.Context) []Finding {
 		return append(out, Finding{Name: "store", Outcome: FindBad, What: err.Error(), Next: "slipway audit verify"})
 	}
 	out = append(out, l.instanceFindings(pic, snap.Wants, snap.Releases)...)
+	out = append(out, l.telemetryFindings()...)
 	for _, svc := range w.Project.Services {
 		if h := svc.Run.Health; h.HTTP == "" && len(h.Command) == 0 {
 			out = append(out, Finding{Name: "health of " + svc.Name, Outcome: FindWarn, What: "no health check: an open port counts as ready, so requests may reach it too early", Next: "add health: /healthz to services." + svc.Name})

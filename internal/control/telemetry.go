@@ -24,6 +24,8 @@ type Telemetry struct {
 	Vars   func(workload.ID) map[string]string // what an SDK in the instance finds the receiver by; what its configuration sets stays
 	Spans  string                              // base URL for the data plane's spans, unless the project names another
 	Failed func([]traffic.Sample)              // hears of each failed request; it must not wait
+	Heard  func() (addr string, err error)     // where the receiver listens, and why it cannot; nil is not known
+	Pages  func() []scrape.State               // what is known of the pages that instances show their metrics on; nil is nothing
 }
 
 // rolloutShare is the part of the traces begun by the data plane that are sampled
