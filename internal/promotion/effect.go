@@ -50,9 +50,17 @@ func (a Asking) abort() string {
 	case a.Weight == 0:
 		return fmt.Sprintf("stops %s in %s before it gets any traffic; %s keeps all of it%s", r.Version, r.Env, r.Was, held)
 	case r.Plan.Strategy == delivery.BlueGreen:
-		return fmt.Sprintf("switches %s of %s traffic from %s (green) back to %s (blue); %s%s", share(a.Weight), r.Env, r.Version, r.Was, a.configuration(), held)
+		return fmt.Sprintf("switches %s from %s (green) back to %s (blue); %s%s", a.traffic(), r.Version, r.Was, a.configuration(), held)
 	}
-	return fmt.Sprintf("moves %s of %s traffic back to %s; %s%s", share(a.Weight), r.Env, r.Was, a.configuration(), held)
+	return fmt.Sprintf("moves %s back to %s; %s%s", a.traffic(), r.Was, a.configuration(), held)
+}
+
+// traffic says how much of it the release has.
+func (a Asking) traffic() string {
+	if a.Weight == delivery.Full {
+		return "all " + a.Rollout.Env + " traffic"
+	}
+	return a.Weight.String() + " of " + a.Rollout.Env + " traffic"
 }
 
 // configuration says what going back means for it.
@@ -74,7 +82,7 @@ func (a Asking) pause() string {
 	case a.Weight == 0:
 		return fmt.Sprintf("gives %s no %s traffic until it is resumed", r.Version, r.Env)
 	}
-	return fmt.Sprintf("leaves %s of %s traffic on %s until it is resumed; it is judged all the while, and goes back by itself if it is worse", share(a.Weight), r.Env, r.Version)
+	return fmt.Sprintf("leaves %s on %s until it is resumed; it is judged all the while, and goes back by itself if it is worse", a.traffic(), r.Version)
 }
 
 func (a Asking) resume() string {
@@ -82,7 +90,7 @@ func (a Asking) resume() string {
 	if r.State == delivery.Queued {
 		return fmt.Sprintf("lets %s begin in %s when it is its turn", r.Version, r.Env)
 	}
-	return fmt.Sprintf("lets %s go on in %s at %s of the traffic%s", r.Version, r.Env, share(a.Weight), a.onward())
+	return fmt.Sprintf("lets %s go on in %s with %s of the traffic%s", r.Version, r.Env, share(a.Weight), a.onward())
 }
 
 // onward says where the step at hand leads, and what has to be seen first.

@@ -339,7 +339,7 @@ func (d *decider) proven(s delivery.Step) bool {
 	case d.outcome() == delivery.Broken:
 		on = "the judge's input is broken"
 	}
-	lifts, limit := fmt.Sprintf("enough requests, or slipway promote %d --env %s", d.r.Change, d.r.Env), time.Time{}
+	lifts, limit := fmt.Sprintf("enough requests, or slipway promote %d --env %s --finish", d.r.Change, d.r.Env), time.Time{}
 	if s.Max > 0 {
 		lifts += "; after " + s.Max.String() + " a person decides"
 		limit = d.at(d.r.Shifted, s.Max)
