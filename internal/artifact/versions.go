@@ -2,12 +2,12 @@ package artifact
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -40,11 +40,10 @@ func Versions(folder string) ([]string, error) {
 
 // SumWithin returns the digest that Take would give, without keeping anything.
 func SumWithin(ctx context.Context, path string, l Limits) (delivery.Digest, error) {
-	h := sha256.New()
-	if err := pack(ctx, path, l.over(h)); err != nil {
+	if err := l.orDefaults().measure(ctx, path); err != nil {
 		return "", fmt.Errorf("artifact: sum %s: %w", path, err)
 	}
-	return delivery.Digest(prefix + hex.EncodeToString(h.Sum(nil))), nil
+	return Sum(ctx, path)
 }
 
 // Take keeps the content of a folder or file as Snapshot does, if it is within l.
@@ -75,24 +74,37 @@ func (s *Store) Take(ctx context.Context, path string, l Limits) (delivery.Diges
 	return d, nil
 }
 
-// over returns a writer that refuses a tar whose size alone says that its content
-// is too much: reading on would only take time.
-func (l Limits) over(w io.Writer) io.Writer {
-	const entry = 2 << 10 // of tar around each entry, at most
-	l = l.orDefaults()
-	return &bounded{w: w, left: l.Bytes + int64(l.Files)*entry, most: l.Bytes}
+// measure refuses a folder or file that is more than l before any of it is read.
+func (l Limits) measure(ctx context.Context, path string) error {
+	left := l
+	return filepath.WalkDir(path, func(full string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && full == path:
+			return nil // packing says so
+		case err != nil:
+			return err
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case full != path && isIgnored(d.Name()) && d.IsDir():
+			return fs.SkipDir
+		case full == path && d.IsDir() || full != path && isIgnored(d.Name()):
+			return nil
+		}
+		if left.Files--; left.Files < 0 {
+			return delivery.InvalidNext("bundle", fmt.Sprintf("holds more than %d files, folders and links", l.Files), leaner)
+		}
+		if !d.Type().IsRegular() {
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if left.Bytes -= info.Size(); left.Bytes < 0 {
+			return delivery.InvalidNext("bundle", fmt.Sprintf("holds more than %d bytes", l.Bytes), leaner)
+		}
+		return nil
+	})
 }
 
-// bounded passes on what fits.
-type bounded struct {
-	w          io.Writer
-	left, most int64
-}
-
-// Write passes p on, or refuses it.
-func (b *bounded) Write(p []byte) (int, error) {
-	if b.left -= int64(len(p)); b.left < 0 {
-		return 0, delivery.InvalidNext("bundle", fmt.Sprintf("is larger than %d bytes", b.most), "leave out what the service does not need at run time")
-	}
-	return b.w.Write(p)
-}
+const leaner = "leave out what the service does not need at run time"

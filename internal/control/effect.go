@@ -82,12 +82,20 @@ func (l *Loop) overtaken(ctx context.Context, tx *store.Tx, seen string, err err
 	if seen == "" || !errors.As(err, &no) || no.Code != delivery.CodeNotInFlight {
 		return err
 	}
-	id, _, _ := strings.Cut(seen, " ")
-	r, gone := tx.Rollout(ctx, delivery.RolloutID(id))
-	if gone != nil {
-		return err // the mark is none of a rollout
+	if moved := l.landed(ctx, tx, seen); moved != nil {
+		return moved
 	}
-	return current(seen, "", rolloutNow(r), r.Change)
+	return err
+}
+
+// landed says what has become of the rollout that a mark is of, if it is of one:
+// nothing of what was seen can be asked for any more.
+func (l *Loop) landed(ctx context.Context, tx *store.Tx, seen string) error {
+	id, _, _ := strings.Cut(seen, " ")
+	if r, err := tx.Rollout(ctx, delivery.RolloutID(id)); seen != "" && err == nil {
+		return current(seen, "", rolloutNow(r), r.Change)
+	}
+	return nil
 }
 
 // askMark is what a person relies on who asks something of a rollout. To go back
@@ -125,6 +133,15 @@ func placeMark(w promotion.World, service, env string, release delivery.ReleaseI
 		}
 	}
 	return strings.Join(words, " ")
+}
+
+// standing refuses what was asked on sight of an environment in which something
+// else is stable or under way by now, whatever release was to come there.
+func standing(seen string, w promotion.World, service, env string) error {
+	if strings.HasSuffix(seen, placeMark(w, service, env, "")) {
+		return nil
+	}
+	return current(seen, "", placeNow(w, service, env), 0)
 }
 
 // rolloutNow says what has become of a rollout that was seen elsewhere.

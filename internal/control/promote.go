@@ -52,7 +52,7 @@ func (l *Loop) moveOn(ctx context.Context, tx *store.Tx, q PromoteRequest) (Aske
 	}
 	c, err := l.promotable(ctx, tx, w, q)
 	if err != nil {
-		if moved := current(q.Seen, placeMark(w, c.Service, c.Env, c.Release), placeNow(w, c.Service, c.Env), 0); moved != nil && c.Env != "" && !errors.Is(err, delivery.ErrNotFound) {
+		if moved := standing(q.Seen, w, c.Service, c.Env); moved != nil && c.Env != "" && !errors.Is(err, delivery.ErrNotFound) {
 			return Asked{}, moved
 		}
 		return Asked{}, err

@@ -55,6 +55,9 @@ func (l *Loop) rollback(ctx context.Context, tx *store.Tx, q RollbackRequest) (R
 		if r, ok := foremost(open); ok {
 			return l.turnBack(ctx, tx, r, q)
 		}
+		if err := l.landed(ctx, tx, q.Seen); err != nil {
+			return RolledBack{}, err // what was seen under way is over: what is stable was not meant
+		}
 	}
 	return l.takeBack(ctx, tx, q)
 }
@@ -93,6 +96,9 @@ func (l *Loop) takeBack(ctx context.Context, tx *store.Tx, q RollbackRequest) (R
 	st, ok := w.Stable(q.Service, env)
 	if !ok {
 		return RolledBack{}, &delivery.Refusal{Code: delivery.CodeNoRollbackTarget, Field: "service", Why: q.Service + " has never been deployed in " + env, Next: "slipway deploy " + q.Service}
+	}
+	if err := standing(q.Seen, w, q.Service, env); err != nil {
+		return RolledBack{}, err
 	}
 	rel, err := l.target(ctx, tx, w, st, q)
 	if err != nil {

@@ -121,6 +121,13 @@ func TestStrategyWith(t *testing.T) {
 		{"another kind drops the bounds", rolling, &delivery.Override{Kind: delivery.Recreate}, with(func(s *delivery.Strategy) { s.Kind, s.MaxSurge = delivery.Recreate, 1 })},
 		{"canary without steps takes the usual ones", rolling, &delivery.Override{Kind: delivery.Canary}, with(usual)},
 		{"canary with steps", rolling, &delivery.Override{Kind: delivery.Canary, Steps: asked}, with(func(s *delivery.Strategy) { s.Kind, s.Steps, s.MaxSurge = delivery.Canary, asked, 1 })},
+		{"a person at each step but the last", canary, &delivery.Override{Approve: true}, with(func(s *delivery.Strategy) {
+			s.Kind, s.Steps = delivery.Canary, []delivery.StepSpec{{Weight: 1000, Hold: time.Minute, Approve: true}, {Weight: delivery.Full}}
+		})},
+		{"a person before the switch", green, &delivery.Override{Approve: true}, with(func(s *delivery.Strategy) {
+			s.Kind, s.Test, s.TestTimeout, s.Steps = delivery.BlueGreen, []string{"./check"}, time.Minute, []delivery.StepSpec{{Weight: delivery.Full, Approve: true}}
+		})},
+		{"a person where nothing waits", rolling, &delivery.Override{Approve: true}, rolling},
 		{"steps alone ask for a canary", rolling, &delivery.Override{Steps: asked}, with(func(s *delivery.Strategy) { s.Kind, s.Steps, s.MaxSurge = delivery.Canary, asked, 1 })},
 	} {
 		if got := c.s.With(c.o); !reflect.DeepEqual(got, c.want) {
@@ -130,7 +137,7 @@ func TestStrategyWith(t *testing.T) {
 	if got := green.With(&delivery.Override{Kind: delivery.Rolling}); got.Test != nil {
 		t.Errorf("another kind keeps the test %v", got.Test)
 	}
-	if len(canary.Steps) != 2 || canary.Steps[0].Weight != 1000 {
+	if len(canary.Steps) != 2 || canary.Steps[0].Weight != 1000 || canary.Steps[0].Approve {
 		t.Errorf("With changed the strategy it was asked of: %+v", canary.Steps)
 	}
 }
