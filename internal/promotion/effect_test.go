@@ -1,6 +1,7 @@
 package promotion
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -43,12 +44,16 @@ func TestAskingEffect(t *testing.T) {
 		"abort at full":        {delivery.AskAbort, delivery.Soaking, 3, 100, nil, nil, "moves all prod traffic back to v1; keeps the configuration; v2 goes on hold"},
 		"abort before traffic": {delivery.AskAbort, delivery.Starting, 0, 0, nil, nil, "stops v2 in prod before it gets any traffic; v1 keeps all of it; v2 goes on hold"},
 		"abort of the queued":  {delivery.AskAbort, delivery.Queued, 0, 0, nil, nil, "takes change #7 (v2) out of the line before prod; nothing changes there"},
-		"abort of the first": {delivery.AskAbort, delivery.Starting, 0, 0, nil, func(r *delivery.Rollout) { r.From, r.Was = "", "" },
-			"stops v2, the first release in prod: nothing serves cart there then; v2 goes on hold"},
+		"abort of the first": {
+			delivery.AskAbort, delivery.Starting, 0, 0, nil, func(r *delivery.Rollout) { r.From, r.Was = "", "" },
+			"stops v2, the first release in prod: nothing serves cart there then; v2 goes on hold",
+		},
 		"abort of nothing new": {delivery.AskAbort, delivery.Starting, 0, 0, nil, func(r *delivery.Rollout) { r.From = r.To }, "ends change #7 in prod; v2 serves on as it is"},
 		"abort again":          {delivery.AskAbort, delivery.Reverting, 1, 25, nil, nil, "changes nothing: v2 is on its way back in prod already"},
-		"abort asked already": {delivery.AskAbort, delivery.Judging, 1, 25, nil, func(r *delivery.Rollout) { r.Asked = &delivery.Ask{Verb: delivery.AskAbort} },
-			"changes nothing: v2 is on its way back in prod already"},
+		"abort asked already": {
+			delivery.AskAbort, delivery.Judging, 1, 25, nil, func(r *delivery.Rollout) { r.Asked = &delivery.Ask{Verb: delivery.AskAbort} },
+			"changes nothing: v2 is on its way back in prod already",
+		},
 		"abort of green":    {delivery.AskAbort, delivery.Soaking, 1, 100, nil, func(r *delivery.Rollout) { r.Plan = green() }, "switches all prod traffic from v2 (green) back to v1 (blue); keeps the configuration; v2 goes on hold"},
 		"pause":             {delivery.AskPause, delivery.Judging, 1, 25, nil, nil, "leaves 25 % of prod traffic on v2 until it is resumed; it is judged all the while, and goes back by itself if it is worse"},
 		"pause the queued":  {delivery.AskPause, delivery.Queued, 0, 0, nil, nil, "keeps v2 from beginning in prod until it is resumed"},
@@ -63,21 +68,29 @@ func TestAskingEffect(t *testing.T) {
 		"approve full":      {delivery.AskApprove, delivery.Waiting, 3, 100, nil, nil, "lets v2, which has all prod traffic, become stable"},
 		"approve early":     {delivery.AskApprove, delivery.Judging, 0, 5, nil, nil, "raises v2 from 5 % to 25 % of prod traffic once it is proven no worse at 5 %"},
 		"approve unproven":  {delivery.AskApprove, delivery.Judging, 3, 100, nil, nil, "lets v2, which has all prod traffic, become stable once its time at 100 % is over"},
-		"approve in spite": {delivery.AskApprove, delivery.Waiting, 1, 25, nil, func(r *delivery.Rollout) {
-			r.Waiting = &delivery.Blocker{On: "decision", What: "judged for 10m0s and still inconclusive"}
+		"approve in spite": {
+			delivery.AskApprove, delivery.Waiting, 1, 25, nil, func(r *delivery.Rollout) {
+				r.Waiting = &delivery.Blocker{On: "decision", What: "judged for 10m0s and still inconclusive"}
+			},
+			"raises v2 from 25 % to 50 % of prod traffic, in spite of what is known: judged for 10m0s and still inconclusive",
 		},
-			"raises v2 from 25 % to 50 % of prod traffic, in spite of what is known: judged for 10m0s and still inconclusive"},
-		"approve an incident": {delivery.AskApprove, delivery.Shifting, 1, 5, nil, func(r *delivery.Rollout) { r.Waiting = &delivery.Blocker{On: "incident"} },
-			"lets v2 go on in prod in spite of the incident"},
+		"approve an incident": {
+			delivery.AskApprove, delivery.Shifting, 1, 5, nil, func(r *delivery.Rollout) { r.Waiting = &delivery.Blocker{On: "incident"} },
+			"lets v2 go on in prod in spite of the incident",
+		},
 		"switch":       {delivery.AskApprove, delivery.Waiting, 0, 0, nil, func(r *delivery.Rollout) { r.Plan = green() }, "switches all prod traffic from v1 (blue) to v2 (green); v1 stays warm for 10 min"},
 		"switch early": {delivery.AskApprove, delivery.Judging, 0, 0, nil, func(r *delivery.Rollout) { r.Plan = green() }, "switches all prod traffic from v1 (blue) to v2 (green) as soon as its test has passed; v1 stays warm for 10 min"},
-		"switch, and nothing is kept": {delivery.AskApprove, delivery.Waiting, 0, 0, nil, func(r *delivery.Rollout) { r.Plan = green(); r.Plan.Window = 0 },
-			"switches all prod traffic from v1 (blue) to v2 (green)"},
+		"switch, and nothing is kept": {
+			delivery.AskApprove, delivery.Waiting, 0, 0, nil, func(r *delivery.Rollout) { r.Plan = green(); r.Plan.Window = 0 },
+			"switches all prod traffic from v1 (blue) to v2 (green)",
+		},
 		"finish":         {delivery.AskPromote, delivery.Judging, 1, 25, nil, nil, "skips what is left of the analysis and moves all prod traffic from v1 to v2 now, then watches it for 30 s; v1 stays warm for 10 min"},
 		"finish early":   {delivery.AskPromote, delivery.Starting, 0, 0, nil, nil, "skips what is left of the analysis and moves all prod traffic from v1 to v2 as soon as its instances are ready, then watches it for 30 s; v1 stays warm for 10 min"},
 		"finish batches": {delivery.AskPromote, delivery.Judging, 0, 25, nil, func(r *delivery.Rollout) { r.Plan.Strategy = delivery.Rolling }, "skips the time between the batches: v2 replaces v1 in prod batch after batch"},
-		"finish the first": {delivery.AskPromote, delivery.Starting, 0, 0, nil, func(r *delivery.Rollout) { r.From, r.Plan.Steps = "", nil },
-			"lets v2 take all prod traffic as soon as its instances are ready, as it would by itself"},
+		"finish the first": {
+			delivery.AskPromote, delivery.Starting, 0, 0, nil, func(r *delivery.Rollout) { r.From, r.Plan.Steps = "", nil },
+			"lets v2 take all prod traffic as soon as its instances are ready, as it would by itself",
+		},
 	} {
 		r := delivery.Rollout{
 			ID: "7/prod", Change: 7, Service: "cart", Env: "prod", From: "r1", Was: "v1", To: "r2", Version: "v2",
@@ -102,21 +115,35 @@ func TestStartingEffect(t *testing.T) {
 		s    Starting
 		want string
 	}{
-		"all by themselves": {Starting{Version: "v2", Was: "v1", Ways: []Way{{"dev", first, auto}, {"staging", canary, auto}, {"prod", canary, auto}}},
-			"starts v2 in dev, then staging and prod by themselves; canary 5 %, 25 %, 50 %, 100 % in prod"},
-		"one more": {Starting{Version: "v2", Was: "v1", Ways: []Way{{"staging", first, auto}, {"prod", canary, auto}}},
-			"starts v2 in staging, then prod by itself; canary 5 %, 25 %, 50 %, 100 % in prod"},
-		"prod by hand": {Starting{Version: "v2", Was: "v1", Ways: []Way{{"dev", first, auto}, {"staging", canary, auto}, {"prod", canary, manual}}},
-			"starts v2 in dev, then staging by itself; prod once a person promotes it; canary 5 %, 25 %, 50 %, 100 % in prod"},
-		"what follows by hand waits too": {Starting{Version: "v2", Was: "v1", Ways: []Way{{"dev", first, auto}, {"staging", canary, manual}, {"prod", canary, auto}}},
-			"starts v2 in dev; staging and prod once a person promotes it; canary 5 %, 25 %, 50 %, 100 % in prod"},
-		"alone": {Starting{Version: "v2", Was: "v1", Alone: true, Ways: []Way{{"prod", course(delivery.Recreate, 100), auto}}},
-			"starts v2 in prod alone; recreate: what runs stops before it starts"},
+		"all by themselves": {
+			Starting{Version: "v2", Was: "v1", Ways: []Way{{"dev", first, auto}, {"staging", canary, auto}, {"prod", canary, auto}}},
+			"starts v2 in dev, then staging and prod by themselves; canary 5 %, 25 %, 50 %, 100 % in prod",
+		},
+		"one more": {
+			Starting{Version: "v2", Was: "v1", Ways: []Way{{"staging", first, auto}, {"prod", canary, auto}}},
+			"starts v2 in staging, then prod by itself; canary 5 %, 25 %, 50 %, 100 % in prod",
+		},
+		"prod by hand": {
+			Starting{Version: "v2", Was: "v1", Ways: []Way{{"dev", first, auto}, {"staging", canary, auto}, {"prod", canary, manual}}},
+			"starts v2 in dev, then staging by itself; prod once a person promotes it; canary 5 %, 25 %, 50 %, 100 % in prod",
+		},
+		"what follows by hand waits too": {
+			Starting{Version: "v2", Was: "v1", Ways: []Way{{"dev", first, auto}, {"staging", canary, manual}, {"prod", canary, auto}}},
+			"starts v2 in dev; staging and prod once a person promotes it; canary 5 %, 25 %, 50 %, 100 % in prod",
+		},
+		"alone": {
+			Starting{Version: "v2", Was: "v1", Alone: true, Ways: []Way{{"prod", course(delivery.Recreate, 100), auto}}},
+			"starts v2 in prod alone; recreate: what runs stops before it starts",
+		},
 		"first release": {Starting{Version: "v1", Ways: []Way{{"prod", first, auto}}, Keys: []string{"A"}}, "starts v1 in prod; all traffic at once"},
-		"configuration": {Starting{Version: "v1+abc", Was: "v1", Ways: []Way{{"prod", canary, auto}}, Keys: []string{"A", "B", "C", "D"}},
-			"starts v1+abc in prod; canary 5 %, 25 %, 50 %, 100 %; keeps the code and changes the configuration of A, B, C and 1 more"},
-		"code and configuration": {Starting{Version: "v2", Was: "v1", Code: true, Ways: []Way{{"prod", course(delivery.Rolling, 50, 100), auto}}, Keys: []string{"A"}},
-			"starts v2 in prod; rolling, 2 batches; changes the configuration of A"},
+		"configuration": {
+			Starting{Version: "v1+abc", Was: "v1", Ways: []Way{{"prod", canary, auto}}, Keys: []string{"A", "B", "C", "D"}},
+			"starts v1+abc in prod; canary 5 %, 25 %, 50 %, 100 %; keeps the code and changes the configuration of A, B, C and 1 more",
+		},
+		"code and configuration": {
+			Starting{Version: "v2", Was: "v1", Code: true, Ways: []Way{{"prod", course(delivery.Rolling, 50, 100), auto}}, Keys: []string{"A"}},
+			"starts v2 in prod; rolling, 2 batches; changes the configuration of A",
+		},
 		"blue-green": {Starting{Version: "v2", Was: "v1", Ways: []Way{{"prod", green(), auto}}}, "starts v2 in prod; blue-green: all traffic at once when a person switches"},
 	} {
 		if got := c.s.Effect(); got != c.want {
@@ -133,10 +160,14 @@ func TestBackEffect(t *testing.T) {
 		want string
 	}{
 		"warm": {Back{Env: "prod", From: "v2", To: "v1", Warm: noon, Code: true}, "moves all prod traffic from v2 back to v1 at once, which is still warm; keeps the configuration; v2 goes on hold"},
-		"cold": {Back{Env: "prod", From: "v2", To: "v1", Plan: canary, Code: true, Keys: []string{"FEE"}},
-			"starts v1 again in prod and moves all traffic back to it from v2: canary 50 %, 100 %; takes back the configuration of FEE; v2 goes on hold"},
-		"configuration": {Back{Env: "prod", From: "v1+abc", To: "v1", Warm: noon, Keys: []string{"FEE"}},
-			"moves all prod traffic from v1+abc back to v1 at once, which is still warm; keeps the code and takes back the configuration of FEE; v1+abc goes on hold"},
+		"cold": {
+			Back{Env: "prod", From: "v2", To: "v1", Plan: canary, Code: true, Keys: []string{"FEE"}},
+			"starts v1 again in prod and moves all traffic back to it from v2: canary 50 %, 100 %; takes back the configuration of FEE; v2 goes on hold",
+		},
+		"configuration": {
+			Back{Env: "prod", From: "v1+abc", To: "v1", Warm: noon, Keys: []string{"FEE"}},
+			"moves all prod traffic from v1+abc back to v1 at once, which is still warm; keeps the code and takes back the configuration of FEE; v1+abc goes on hold",
+		},
 		"held": {Back{Env: "prod", From: "v2", To: "v1", Warm: noon, Code: true, Held: true}, "moves all prod traffic from v2 back to v1 at once, which is still warm; keeps the configuration"},
 	} {
 		if got := c.b.Effect(); got != c.want {
@@ -195,7 +226,7 @@ func TestFits(t *testing.T) {
 				}
 				continue
 			}
-			no, ok := err.(*delivery.Refusal)
+			no, ok := errors.AsType[*delivery.Refusal](err)
 			if !ok || no.Next == "" || !strings.Contains(no.Why, "cart v2 in prod") {
 				t.Errorf("%s of what is %s = %+v, want a refusal that says of what, and what comes next", verb, state, err)
 			}
