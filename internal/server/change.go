@@ -56,6 +56,12 @@ type changesInput struct {
 	Paging
 	IfNew
 	Service string `query:"service" maxLength:"100"`
+	Env     string `query:"env" maxLength:"100" doc:"queued for this environment"`
+	Kind    string `query:"kind" maxLength:"20" doc:"code, config, flag, experiment, schema or secret"`
+	Outcome string `query:"outcome" maxLength:"20" doc:"under-way, done, rolled-back, superseded or cancelled; in env if that is given"`
+	By      string `query:"by" maxLength:"200" doc:"who submitted it"`
+	From    string `query:"from" maxLength:"40" doc:"submitted on this day or later, or at this time: 2026-11-23, 2026-11-23T14:05:00Z"`
+	To      string `query:"to" maxLength:"40" doc:"submitted on this day or earlier, or before this time"`
 	Before  string `query:"before" maxLength:"100" doc:"next of the page before, or a change number"`
 }
 
@@ -64,9 +70,14 @@ func (s *Server) getChanges(ctx context.Context, in *changesInput) (*tagged[page
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.d.Store.Changes(ctx, store.ChangeQuery{Service: in.Service, Before: delivery.ChangeID(at), Limit: in.Limit + 1})
+	q, err := control.ChangeFilter{Service: in.Service, Env: in.Env, Kind: in.Kind, Outcome: in.Outcome, By: in.By, From: in.From, To: in.To}.Query()
+	if err != nil {
+		return nil, err
+	}
+	q.Before, q.Limit = delivery.ChangeID(at), in.Limit+1
+	list, err := s.d.Store.Changes(ctx, q)
 	if err == nil && len(list) == 0 {
-		err = s.familiar(ctx, in.Service, "")
+		err = s.familiar(ctx, in.Service, in.Env)
 	}
 	if err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ func contract() []promised {
 		{"GET", "/bundles/{digest}", "/bundles/" + digest},
 		{"HEAD", "/bundles/{digest}", "/bundles/" + digest},
 		{"POST", "/changes", "/changes"},
-		{"GET", "/changes", "/changes?service=cart&limit=2"},
+		{"GET", "/changes", "/changes?service=cart&env=prod&kind=code&outcome=done&by=ann&from=2026-01-01&to=2030-01-01&limit=2"},
 		{"GET", "/changes/{id}", "/changes/1"},
 		{"POST", "/changes/{id}/abort", "/changes/1/abort"},
 		{"POST", "/changes/{id}/pause", "/changes/1/pause"},

@@ -93,7 +93,7 @@ func (c *city) wild() map[string][]string {
 	services := []string{"payment", "cart", "shop"}
 	changes := ids(c.bad, c.flying, c.good, c.config)
 	return map[string][]string{
-		"service": services, "name": services, "svc": services, "env": {"prod", "staging"}, "id": changes, "change": changes, "number": changes,
+		"service": services, "name": services, "svc": services, "env": {"prod", "staging"}, "id": changes, "change": changes, "number": changes, "trace": {"4bf92f3577b34da6a3ce929d0e0e4736"},
 		"verb": {"deploy", "rollback", "promote", "pause", "resume", "abort", "hold", "release", "switch"},
 	}
 }

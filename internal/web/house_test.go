@@ -74,7 +74,13 @@ type house struct {
 // build makes a house in a new folder.
 func build(t testing.TB) *house {
 	t.Helper()
-	h := &house{t: t, dir: t.TempDir(), m: controltest.New(), numbers: embedded.New(), tokens: map[string]string{}}
+	return buildIn(t, t.TempDir())
+}
+
+// buildIn makes a house in a folder that may have been lived in.
+func buildIn(t testing.TB, dir string) *house {
+	t.Helper()
+	h := &house{t: t, dir: dir, m: controltest.New(), numbers: embedded.New(), tokens: map[string]string{}}
 	var err error
 	if h.store, err = store.Open(t.Context(), filepath.Join(h.dir, "store.db")); err != nil {
 		t.Fatal(err)

@@ -117,6 +117,9 @@ func (w *Web) troubleOf(ctx context.Context, err error) trouble {
 		switch {
 		case errors.Is(err, delivery.ErrNotFound):
 			t.Status, t.Title = http.StatusNotFound, "Not there"
+			if no.Code == delivery.CodeUnknownChange || no.Code == codeNoTrace {
+				t.Back, t.BackText = "/changes", "See all changes"
+			}
 		case no.Code == delivery.CodeUnauthorized || no.Code == delivery.CodeForbidden || no.Code == delivery.CodeCrossSite:
 			t.Status, t.Title = http.StatusForbidden, "Not allowed"
 		case no.Code == delivery.CodeWrongHost:
