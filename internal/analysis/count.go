@@ -51,7 +51,7 @@ func (c *countTest) observe(r Reading) {
 	sb := c.stable.predict(p.nb)
 	if r.paired() {
 		c.kept = c.burst.keeps(r)
-		c.weigh(p.times(c.kept), sb)
+		c.weigh(p.times(c.kept), sb, mostOf(r))
 		c.seen.add(p)
 	}
 	if p.nb > 0 {
@@ -61,14 +61,14 @@ func (c *countTest) observe(r Reading) {
 	}
 }
 
-func (c *countTest) weigh(p pair, sb float64) {
+func (c *countTest) weigh(p pair, sb, most float64) {
 	from := max(c.limits[0].at(sb), c.limits[1].at(sb))
 	for k, m := range multiples {
 		gain := c.limits[0].logRate(p, sb, m*from)
 		if c.limits[1].a > 0 {
 			gain = min(gain, c.limits[1].logRate(p, sb, m*from))
 		}
-		c.against.win(k, gain)
+		c.against.win(k, min(gain, most))
 	}
 	c.against.close()
 	c.promote.win(0, c.fit.logRate(p, sb, sb))

@@ -51,3 +51,16 @@ func (d *dispersion) keeps(r Reading) float64 {
 	}
 	return 1
 }
+
+// mostClump is how many nats one block of sums that others made may say against
+// the canary: however large a clump is, it is one incident.
+const mostClump = 1
+
+// mostOf is the most that a block may say against the canary, in nats. Capping is
+// valid as tempering is: E[min(S, c)] <= E[S].
+func mostOf(r Reading) float64 {
+	if r.Approx {
+		return mostClump
+	}
+	return math.Inf(1)
+}
