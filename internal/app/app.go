@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/slipway-cd/slipway/internal/access"
@@ -141,7 +142,16 @@ func (a *App) listen(o cli.ServerOptions, bundles *artifact.Store) error {
 	if o.TLSCert != "" {
 		scheme = "https"
 	}
-	return a.files.announce(scheme + "://" + a.listener.Addr().String())
+	return a.files.announce(scheme + "://" + near(a.listener.Addr()))
+}
+
+// near is where this machine reaches what listens at opened: an address that stands
+// for all of them is none that a browser can be sent to.
+func near(opened net.Addr) string {
+	if at, ok := opened.(*net.TCPAddr); ok && at.IP.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(at.Port))
+	}
+	return opened.String()
 }
 
 // reached is the address people use: the host they were told, and the port that

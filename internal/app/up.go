@@ -52,6 +52,9 @@ func Up(ctx context.Context, o cli.UpOptions) (cli.UpReport, error) {
 	if o.Addr != "" {
 		control.args = []string{"--addr", o.Addr}
 	}
+	if o.AnonymousRead {
+		control.args = append(control.args, "--anonymous-read")
+	}
 	if started, err = start(ctx, control); err != nil {
 		if report.Started && holder(files.lock("server")) == 0 {
 			_, endErr := end(context.WithoutCancel(ctx), files.lock("proxy"), startLimit)
@@ -60,7 +63,7 @@ func Up(ctx context.Context, o cli.UpOptions) (cli.UpReport, error) {
 		}
 		return report, err
 	}
-	report.Started = report.Started || started
+	report.Started, report.ServerStarted = report.Started || started, started
 	report.ServerPID, report.ProxyPID = holder(files.lock("server")), holder(files.lock("proxy"))
 	return report, nil
 }

@@ -27,10 +27,14 @@ func (s *session) server() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.Addr, "addr", "", "host:port of the API (default 127.0.0.1:7500)")
 	f.BoolVar(&o.AllowRemote, "allow-remote", false, "listen on an address that others reach, without TLS")
+	f.BoolVar(&o.AnonymousRead, "anonymous-read", false, anonymousRead)
 	f.StringVar(&o.TLSCert, "tls-cert", "", "certificate file")
 	f.StringVar(&o.TLSKey, "tls-key", "", "key file of --tls-cert")
 	return cmd
 }
+
+// anonymousRead describes the flag of that name.
+const anonymousRead = "let everybody read who reaches the page or the API, without a token"
 
 func (s *session) shim() *cobra.Command {
 	return &cobra.Command{

@@ -47,8 +47,9 @@ type ProxyOptions struct {
 
 // UpOptions is how both processes are started in the background.
 type UpOptions struct {
-	State string
-	Addr  string
+	State         string
+	Addr          string
+	AnonymousRead bool // who shows no token may read
 }
 
 // UpReport says what runs after Up.
@@ -58,6 +59,8 @@ type UpReport struct {
 	ServerPID int    `json:"server_pid"`
 	ProxyPID  int    `json:"proxy_pid"`
 	Started   bool   `json:"started"` // false: both ran already
+
+	ServerStarted bool `json:"server_started"` // the control plane was started with the options of now
 
 	UpgradedFrom string `json:"upgraded_from,omitempty"` // version of the data plane that gave its place to one of this binary
 }

@@ -32,6 +32,7 @@ func (s *session) up() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Addr, "addr", "", "host:port of the API (default 127.0.0.1:7500)")
+	f.BoolVar(&o.AnonymousRead, "anonymous-read", false, anonymousRead)
 	f.StringVar(&o.file, "file", "", "project file (default slipway.yaml, here or above)")
 	f.BoolVar(&o.detach, "detach", false, "do not wait until the services run")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Minute, "stop waiting after this time and exit with 5")
@@ -71,7 +72,10 @@ func (s *session) runUp(ctx context.Context, o upOptions) (err error) {
 	if report.Started {
 		running = "runs"
 	}
-	s.talk(fmt.Sprintf("  %s Slipway %s at %s\n", s.look.good("✔"), running, report.URL))
+	s.talk(fmt.Sprintf("  %s Slipway %s at %s   %s\n", s.look.good("✔"), running, report.URL, s.look.faint("its page; slipway open signs you in")))
+	if o.AnonymousRead && !report.ServerStarted {
+		s.talk("  " + s.look.sign(signWaits) + " --anonymous-read begins when the server is started anew\n" + next("slipway down --keep-instances", "slipway up --anonymous-read"))
+	}
 	if report.UpgradedFrom != "" {
 		s.talk(fmt.Sprintf("  %s the data plane is upgraded from %s to %s\n", s.look.good("✔"), report.UpgradedFrom, s.Roof.Version))
 	}

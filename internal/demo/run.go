@@ -143,7 +143,8 @@ func (s *stage) up(ctx context.Context) error {
 	for _, place := range s.places {
 		s.crowds[place.Env] = &Shoppers{URL: place.URL(), Rate: place.Rate}
 	}
-	s.sayf("  %d instances in %s   API %s\n", len(p.Services)*len(p.Environments), human(time.Since(begun)), report.URL)
+	s.sayf("  %d instances in %s\n", len(p.Services)*len(p.Environments), human(time.Since(begun)))
+	s.sayf("  Page   %s      slipway open --state %s   signs you in\n", report.URL, s.state)
 	return nil
 }
 

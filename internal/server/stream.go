@@ -11,6 +11,9 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/slipway-cd/slipway/internal/access"
+	"github.com/slipway-cd/slipway/internal/delivery"
 )
 
 // Bounds of streams.
@@ -18,6 +21,7 @@ const (
 	maxStreams = 64               // at once
 	beatTime   = 10 * time.Second // between two signs of life
 	takeTime   = 15 * time.Second // for the client to take what is sent; then it is dropped
+	rightTime  = time.Second      // between two looks whether the client may still read
 )
 
 // streams counts the long answers under way and can end them all.
@@ -79,8 +83,27 @@ func (s *Server) streamed(ctx context.Context, f framing, write func(context.Con
 		defer beats.Wait()
 		defer cancel()
 		beats.Go(func() { st.beat(ctx, s.streams.closed) })
+		beats.Go(func() { s.holdRight(ctx, cancel) })
 		write(ctx, st)
 	}}, nil
+}
+
+// holdRight ends a stream when who follows it may not read any more.
+func (s *Server) holdRight(ctx context.Context, cancel context.CancelFunc) {
+	pass, _ := ctx.Value(passKey{}).(access.Pass)
+	ticker := time.NewTicker(rightTime)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if who, err := s.d.Guard.Still(ctx, pass); err == nil && access.Need(who, delivery.Reader) != nil {
+			cancel()
+			return
+		}
+	}
 }
 
 // framing is how lines are told apart in a stream.

@@ -148,7 +148,7 @@ func (t *Tx) PutSession(s Session, ends time.Time) error {
 		return wrap("put session", err)
 	}
 	t.book("")
-	if _, err := t.exec(`DELETE FROM sessions WHERE ends < $1`, s.Seen.Unix()); err != nil {
+	if _, err := t.exec(`DELETE FROM sessions WHERE ends <= $1`, s.Seen.Unix()); err != nil {
 		return wrap("put session", err)
 	}
 	_, err = t.exec(`DELETE FROM sessions WHERE id IN

@@ -34,7 +34,8 @@ type call struct {
 // anything nor call Write.
 //
 // A write that changed state without a line in the ledger is refused with
-// ErrUnrecorded; Allot, Counter, Remember, MarkAcked and evidence need no line.
+// ErrUnrecorded; Allot, Counter, Remember, MarkAcked, evidence, sessions
+// and links need no line.
 func (s *Store) Write(ctx context.Context, fn func(*Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("store: write: %w", err)

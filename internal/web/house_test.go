@@ -186,6 +186,21 @@ func (h *house) submit(s control.Submission) delivery.ChangeID {
 	return out.Change.ID
 }
 
+// stable is the version that is stable in an environment; "" for none.
+func (h *house) stable(service, env string) string {
+	h.t.Helper()
+	all, err := h.store.Stables(h.t.Context())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, s := range all {
+		if s.Service == service && s.Env == env {
+			return s.Version
+		}
+	}
+	return ""
+}
+
 // lift lifts the pin of a service in an environment.
 func (h *house) lift(service, env string) {
 	h.t.Helper()

@@ -20,7 +20,7 @@ func words() template.FuncMap {
 		"inert":    inert,
 		"signOf":   signOf,
 		"stateOf":  stateOf,
-		"signedIn": func(who delivery.Who) bool { return who.Access != delivery.Nobody && who.Name != "anonymous" },
+		"signedIn": func(who delivery.Who) bool { return who.Access != delivery.Nobody && !who.Anonymous },
 		"may":      func(who delivery.Who, need string) bool { return who.Access.Allows(delivery.Access(need)) },
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
@@ -65,16 +66,36 @@ func (tab *Tab) clickOn(what, found string) {
 	tab.do("click "+what, chromedp.MouseClickXY(at.X, at.Y))
 }
 
-// Type types keys into whatever has the focus.
-func (tab *Tab) Type(keys string) {
+// Choose chooses the option of a list that begins with this text, by the keyboard:
+// the list is not opened.
+func (tab *Tab) Choose(selector, option string) {
 	tab.t.Helper()
-	tab.do(fmt.Sprintf("type %q", keys), chromedp.KeyEvent(keys))
+	tab.Await("there is a list "+selector, fmt.Sprintf("(e => e && (e.focus(), document.activeElement === e))(document.querySelector(%s))", quote(selector)))
+	tab.Type(option)
+	tab.Await(option+" is chosen", fmt.Sprintf("(e => e.options[e.selectedIndex].text.trim().startsWith(%s))(document.querySelector(%s))", quote(option), quote(selector)))
 }
 
+// Type types keys into whatever has the focus.
+func (tab *Tab) Type(keys string) { tab.t.Helper(); tab.keys(keys, 0) }
+
 // Ctrl types keys with the control key held.
-func (tab *Tab) Ctrl(keys string) {
+func (tab *Tab) Ctrl(keys string) { tab.t.Helper(); tab.keys(keys, kb.ModifierCtrl) }
+
+// keys presses keys as a keyboard does: what a key writes comes with its press, and
+// not at all if the page takes the press for itself.
+func (tab *Tab) keys(keys string, held kb.Modifier) {
 	tab.t.Helper()
-	tab.do("type Ctrl "+keys, chromedp.KeyEvent(keys, chromedp.KeyModifiers(chromedp.ModifierCtrl)))
+	for _, r := range keys {
+		events := kb.Encode(r)
+		down, up := events[0], events[len(events)-1]
+		down.Modifiers |= int64(held)
+		up.Modifiers |= int64(held)
+		if char := events[1]; char.Type == kb.KeyChar && held == 0 {
+			down.Text, down.UnmodifiedText = char.Text, char.UnmodifiedText
+		}
+		call(tab, input.DispatchKeyEvent, *down)
+		call(tab, input.DispatchKeyEvent, *up)
+	}
 }
 
 // Focused is how people read what has the focus: its text, label or name.
