@@ -45,7 +45,7 @@ sim: ## check the properties of the rules 100,000 times and the simulation with 
 	go test -count=1 -timeout 2h $(sim_packages) -rapid.checks=100000
 	SLIPWAY_SEEDS=20000 go test -count=1 -timeout 2h ./internal/control/...
 
-sim-analysis: ## play every scenario to our judge and to others' and write the tables into docs/analysis.md (a quarter of an hour; ARGS='-only errors' for some)
+sim-analysis: ## play every scenario to our judge and to others' and write the tables into docs/analysis.md (an hour; ARGS='-reps .25' for a quarter of the runs, '-only errors' for some)
 	go run ./internal/analysis/sim/cmd -write docs/analysis.md $(ARGS)
 
 soak: ## 1,000 deploys and 100 upgrades of the data plane under load
