@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -33,7 +34,7 @@ type frame struct {
 	Who     delivery.Who
 	Nav     []tab
 	Version string
-	Path    string // with the query: where the page is
+	Path    string // with the query: where the page is; "" is what was asked for
 	Offset  int    // of the server's zone, in seconds east of UTC
 	Zone    string // and its name
 	Main    template.HTML
@@ -51,7 +52,7 @@ func (w *Web) serve(rw http.ResponseWriter, r *http.Request, who delivery.Who, s
 
 // write renders a page in its frame, or without if it goes into one that is there.
 func (w *Web) write(rw http.ResponseWriter, r *http.Request, status int, f frame) {
-	f.Version, f.Path, f.Nav = w.d.Version, r.URL.RequestURI(), w.nav()
+	f.Version, f.Path, f.Nav = w.d.Version, cmp.Or(f.Path, r.URL.RequestURI()), w.nav()
 	f.Offset, f.Zone = zone(time.Now())
 	var out bytes.Buffer
 	main, err := w.render(f.page)

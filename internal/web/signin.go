@@ -37,7 +37,8 @@ func (w *Web) signInPage(rw http.ResponseWriter, r *http.Request) {
 }
 
 func (w *Web) askToken(rw http.ResponseWriter, r *http.Request, status int, v signInView) {
-	w.write(rw, r, status, frame{page: page{Title: "Sign in", Name: "sign-in", View: v}})
+	at := "/sign-in" // without its query: a code stands in the form and nowhere else
+	w.write(rw, r, status, frame{page: page{Title: "Sign in", Name: "sign-in", View: v}, Path: at})
 }
 
 // signIn opens a session.
