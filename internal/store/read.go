@@ -223,8 +223,20 @@ const (
 	selectRoutes    = `SELECT doc FROM routes ORDER BY service, env`
 	selectWants     = `SELECT doc FROM wants ORDER BY service, env, release_id`
 	selectRollouts  = `SELECT doc FROM rollouts WHERE open ORDER BY seq`
-	selectEnded     = `SELECT doc FROM rollouts WHERE NOT open AND change_id = $1 ORDER BY seq DESC`
 )
+
+// endedAtOnce is of how many changes selectEnded reads.
+const endedAtOnce = 100
+
+// selectEnded is the final rollouts of endedAtOnce changes, by change, of each the
+// newest first.
+var selectEnded = func() string {
+	places := make([]string, endedAtOnce)
+	for i := range places {
+		places[i] = "$" + strconv.Itoa(i+1)
+	}
+	return `SELECT doc FROM rollouts WHERE NOT open AND change_id IN (` + strings.Join(places, ", ") + `) ORDER BY change_id, seq DESC`
+}()
 
 // viewed returns the texts that a view runs often, to be prepared before there is one.
 func viewed() []string {

@@ -161,8 +161,12 @@ func (w *world) findEnded(ctx context.Context, q querier, old part[delivery.Roll
 	}
 	delete(changes, 0)
 	now := part[delivery.Rollout]{decoded: make(map[string]delivery.Rollout, len(old.decoded))}
-	for _, id := range slices.Sorted(maps.Keys(changes)) {
-		if err := now.add(ctx, q, old, selectEnded, id); err != nil {
+	for some := range slices.Chunk(slices.Sorted(maps.Keys(changes)), endedAtOnce) {
+		ids := make([]any, endedAtOnce)
+		for i := range ids { // the last one fills what is left: it is the same statement
+			ids[i] = some[min(i, len(some)-1)]
+		}
+		if err := now.add(ctx, q, old, selectEnded, ids...); err != nil {
 			return now, err
 		}
 	}
