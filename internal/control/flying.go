@@ -25,14 +25,16 @@ const (
 	LatelyStep = 10
 )
 
-// Flying lists the rollouts that are under way: first those that need a person or
-// go back, then the newest. It returns most of them at most, and how many there are.
-func (l *Loop) Flying(ctx context.Context, most int) ([]Flying, int, error) {
+// Flying lists the rollouts that are under way, of one service or of all (""): first
+// those that need a person or go back, then the newest. It returns most of them at
+// most, and how many there are.
+func (l *Loop) Flying(ctx context.Context, service string, most int) ([]Flying, int, error) {
 	o, err := l.overview(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
-	all := slices.SortedFunc(slices.Values(o.Rollouts), func(a, b delivery.Rollout) int {
+	open := slices.DeleteFunc(slices.Clone(o.Rollouts), func(r delivery.Rollout) bool { return service != "" && r.Service != service })
+	all := slices.SortedFunc(slices.Values(open), func(a, b delivery.Rollout) int {
 		return cmp.Or(cmp.Compare(urgency(a), urgency(b)), cmp.Compare(b.Seq, a.Seq))
 	})
 	verdicts := l.picture().verdicts

@@ -125,14 +125,14 @@ const metricCPU = "cpu"
 // Golden draws the golden signals over a span, ShortSpan or LongSpan. Only steps
 // that are over are told, so that what is drawn does not change afterwards.
 func (l *Loop) Golden(ctx context.Context, service, env string, span time.Duration) (Golden, error) {
-	project, _, err := l.d.Store.Project(ctx)
+	o, err := l.overview(ctx)
 	if err != nil {
 		return Golden{}, err
 	}
-	if _, _, err := names(project, service, env); err != nil {
+	if _, _, err := names(o.Project, service, env); err != nil {
 		return Golden{}, err
 	}
-	if all := project.EnvironmentNames(); env == "" && len(all) > 0 {
+	if all := o.Project.EnvironmentNames(); env == "" && len(all) > 0 {
 		env = all[len(all)-1]
 	}
 	step, wait := shortStep, late
@@ -141,10 +141,6 @@ func (l *Loop) Golden(ctx context.Context, service, env string, span time.Durati
 	}
 	to := time.Now().Add(-wait).Truncate(step)
 	out := Golden{Service: service, Env: env, From: to.Add(-span).Unix(), To: to.Unix(), Step: int64(step / time.Second)}
-	roles, err := l.roles(ctx, service, env)
-	if err != nil {
-		return Golden{}, err
-	}
 	for _, s := range signals() {
 		lines, err := l.drawn(ctx, s, out)
 		if err != nil {
@@ -152,7 +148,7 @@ func (l *Loop) Golden(ctx context.Context, service, env string, span time.Durati
 		}
 		out.Signals = append(out.Signals, GoldenSignal{Name: s.name, Title: s.title, Unit: s.unit, Lines: lines})
 	}
-	return out, l.same(ctx, &out, roles)
+	return out, l.same(ctx, &out, o.roles(service, env))
 }
 
 // drawn reads one signal.
@@ -197,23 +193,19 @@ func (l *Loop) drawn(ctx context.Context, s signalAsk, of Golden) ([]GoldenLine,
 }
 
 // roles says which releases run in an environment, and as what.
-func (l *Loop) roles(ctx context.Context, service, env string) (map[delivery.ReleaseID]string, error) {
-	snap, err := l.d.Store.Snapshot(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (o *overview) roles(service, env string) map[delivery.ReleaseID]string {
 	out := map[delivery.ReleaseID]string{}
-	for _, r := range snap.Rollouts {
+	for _, r := range o.Rollouts {
 		if r.Service == service && r.Env == env && r.State.Active() {
 			out[r.To] = RoleCanary
 		}
 	}
-	for _, s := range snap.Stables {
+	for _, s := range o.Stables {
 		if s.Service == service && s.Env == env {
 			out[s.Release] = RoleStable
 		}
 	}
-	return out, nil
+	return out
 }
 
 // same gives every signal the same releases in the same order: what is stable, what

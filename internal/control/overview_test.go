@@ -269,7 +269,7 @@ func TestFlying(t *testing.T) {
 	scene(t, project("staging", "prod"), func(t *testing.T, w *world, h *house) {
 		h.deploy("v2")
 		time.Sleep(90 * time.Second)
-		list, all, err := h.Flying(t.Context(), 10)
+		list, all, err := h.Flying(t.Context(), "", 10)
 		if err != nil || all != len(list) || all == 0 {
 			t.Fatalf("Flying = %+v, %d, %v", list, all, err)
 		}
@@ -282,8 +282,11 @@ func TestFlying(t *testing.T) {
 				t.Errorf("point %+v, want round times and requests", p)
 			}
 		}
-		if none, all, err := h.Flying(t.Context(), 0); err != nil || len(none) != 0 || all == 0 {
+		if none, all, err := h.Flying(t.Context(), "api", 0); err != nil || len(none) != 0 || all == 0 {
 			t.Errorf("Flying of none = %v, %d, %v", none, all, err)
+		}
+		if none, all, err := h.Flying(t.Context(), "other", 10); err != nil || len(none) != 0 || all != 0 {
+			t.Errorf("Flying of another service = %v, %d, %v", none, all, err)
 		}
 	})
 	waits := &delivery.Blocker{On: "approval", Who: "anyone"}
@@ -297,7 +300,7 @@ func TestFlying(t *testing.T) {
 }
 
 // Numbers of now are those of the last minute, whoever called.
-func TestRatesAndSignals(t *testing.T) {
+func TestRates(t *testing.T) {
 	scene(t, project("staging", "prod"), func(t *testing.T, w *world, h *house) {
 		time.Sleep(2 * time.Minute)
 		rates := h.Rates(func(service string) bool { return service == "api" })
@@ -306,16 +309,6 @@ func TestRatesAndSignals(t *testing.T) {
 		}
 		if none := h.Rates(func(string) bool { return false }); len(none) != 0 {
 			t.Errorf("rates of nothing = %+v", none)
-		}
-		s, err := h.Signals("api", "prod")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(s.Requests) != 1 || len(s.P95) != 1 || len(s.Requests[0].Points) < 10 {
-			t.Fatalf("signals = %+v", s)
-		}
-		if last := s.Requests[0].Points[len(s.Requests[0].Points)-2]; last.Value < 150 || last.Value > 250 {
-			t.Errorf("requests = %+v, want about 200 a second", last)
 		}
 	})
 	for v, want := range map[float64]float64{0: 0, 0.123: 0.12, 1.26: 1.3, 199.6: 200, 12345: 12000} {

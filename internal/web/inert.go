@@ -51,15 +51,7 @@ func acts(c rune) bool {
 }
 
 // named is a sign for a character that has none.
-func named(c rune) string {
-	switch {
-	case c < ' ':
-		return string(0x2400 + c) // the pictures of control characters
-	case c == 0x7f:
-		return "\u2421"
-	}
-	return fmt.Sprintf("⟨U+%04X⟩", c)
-}
+func named(c rune) string { return fmt.Sprintf("⟨U+%04X⟩", c) }
 
 // cutText returns the beginning of a text, at most n bytes, of whole letters.
 func cutText(text string, n int) string {

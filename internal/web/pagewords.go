@@ -1,9 +1,44 @@
 package web
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
+	"time"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
 )
+
+// linkTable is the neighbours of one direction.
+type linkTable struct {
+	Title string
+	Links []serviceLink
+	None  string // what is said of no neighbour
+}
+
+// linksOfWay is a table of neighbours, for templates.
+func linksOfWay(title string, links []serviceLink, none string) linkTable {
+	return linkTable{Title: title, Links: links, None: none}
+}
+
+// gateSign is the sign of a gate.
+func gateSign(g delivery.GateWord) sign {
+	switch g {
+	case delivery.GatePass:
+		return sign{signGood.Icon, "pass", signGood.Class}
+	case delivery.GateWaits:
+		return sign{signRunning.Icon, "waits", signRunning.Class}
+	case delivery.GateBlocked:
+		return signBlocked
+	}
+	return sign{signUnknown.Icon, string(g), signUnknown.Class}
+}
+
+// isNoProject says whether there is no project yet.
+func isNoProject(err error) bool {
+	no, ok := errors.AsType[*delivery.Refusal](err)
+	return ok && no.Code == delivery.CodeNoProject
+}
 
 // plural says how many of a thing there are: "1 service", "1,930 requests".
 func plural(n int, thing string) string {
@@ -22,4 +57,21 @@ func grouped(n int) string {
 		return strconv.Itoa(n)
 	}
 	return fmt.Sprintf("%s,%03d", grouped(n/1000), n%1000)
+}
+
+// shortAge is how long something is so, for the cell of a table: "3 h".
+func shortAge(since time.Time) string {
+	if since.IsZero() {
+		return ""
+	}
+	switch d := time.Since(since); {
+	case d < time.Minute:
+		return "now"
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", int(d/time.Minute))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", int(d/time.Hour))
+	default:
+		return fmt.Sprintf("%d d", int(d/(24*time.Hour)))
+	}
 }

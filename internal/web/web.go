@@ -61,14 +61,24 @@ func (w *Web) routes() {
 	w.page("GET /commands", w.commands)
 	w.page("GET /keys", w.keys)
 	w.page("GET /numbers", w.numbers)
+	w.page("GET /services", w.services)
+	w.page("GET /services/{service}", w.service)
+	w.pageAnd("GET /services/{service}/logs", w.serviceLogs, w.followLogs)
+	w.page("GET /services/{service}/settings", w.serviceSettings)
+	w.page("GET /environments", w.environments)
 }
 
 // page registers a page that whoever may read may see.
 func (w *Web) page(pattern string, show show) {
+	w.pageAnd(pattern, show, func(rw http.ResponseWriter, q request) { w.stream(q.Context(), rw, q, show) })
+}
+
+// pageAnd registers a page with a stream of its own.
+func (w *Web) pageAnd(pattern string, show show, live func(http.ResponseWriter, request)) {
 	w.mux.HandleFunc(pattern, func(rw http.ResponseWriter, r *http.Request) {
 		pass, err := w.d.Guard.Visit(rw, r)
 		if wantsStream(r) {
-			w.stream(r.Context(), rw, request{Request: r, Who: pass.Who, pass: pass}, show) // it looks each time who asks, and says so itself
+			live(rw, request{Request: r, Who: pass.Who, pass: pass}) // it looks each time who asks, and says so itself
 			return
 		}
 		if errors.Is(err, access.ErrWithheld) {
