@@ -23,8 +23,13 @@ class SlipwayLog extends HTMLElement {
   }
 
   follow() {
-    this.source = new EventSource(this.dataset.src);
-    this.source.addEventListener("line", (e) => this.take(e.data));
+    const from = new URL(this.dataset.src, location.href);
+    if (this.last) from.searchParams.set("after", this.last); // what came while nobody followed
+    this.source = new EventSource(from);
+    this.source.addEventListener("line", (e) => {
+      this.last = e.lastEventId;
+      this.take(e.data);
+    });
     this.source.addEventListener("open", () => this.say(""));
     this.source.addEventListener("error", () => this.lost());
     this.button.textContent = "Stop following";
