@@ -170,7 +170,7 @@ func (w *Web) board(ctx context.Context, q request) (page, error) {
 	if !deployed(b) {
 		v.Empty = noRelease(b)
 	}
-	rows := chosen(b, ask)
+	rows := rowsChosen(b, ask)
 	v.Found = len(rows)
 	rows, v.Pager = pageOf(rows, ask.Page, ask.href)
 	for i, env := range b.Environments {
@@ -209,8 +209,8 @@ func deployableSaid(can, all int) string {
 	return fmt.Sprintf("%s of %s %s can be deployed right now.", grouped(can), grouped(all), services)
 }
 
-// chosen are the rows that are asked for, in the order that is asked for.
-func chosen(b delivery.Board, ask boardAsk) []delivery.Row {
+// rowsChosen are the rows that are asked for, in the order that is asked for.
+func rowsChosen(b delivery.Board, ask boardAsk) []delivery.Row {
 	var out []delivery.Row
 	text := strings.ToLower(ask.Text)
 	for _, row := range b.Services {

@@ -70,7 +70,7 @@ func TestBoardOrderAndFilter(t *testing.T) {
 		{"nothing", boardAsk{Text: "zebra"}, nil},
 	} {
 		var got []string
-		for _, row := range chosen(b, c.ask) {
+		for _, row := range rowsChosen(b, c.ask) {
 			got = append(got, row.Service)
 		}
 		if !slices.Equal(got, c.want) {

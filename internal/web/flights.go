@@ -63,15 +63,6 @@ func errorSpark(f control.Flying) spark {
 	return sparkOf(label, series{Name: f.Rollout.Was, Class: "stable", Values: stable}, series{Name: f.Rollout.Version, Class: "canary", Values: canary})
 }
 
-// gaps is n values that are not there.
-func gaps(n int) []float64 {
-	out := make([]float64, n)
-	for i := range out {
-		out[i] = math.NaN()
-	}
-	return out
-}
-
 func failedShare(s control.Side) float64 {
 	if s.Units == 0 {
 		return math.NaN()
