@@ -46,6 +46,9 @@ func New(d Deps) *Guard {
 	return g
 }
 
+// Public reports whether who shows nothing may read.
+func (g *Guard) Public() bool { return g.d.Public }
+
 // Via is what somebody was let in with.
 type Via string
 

@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 
@@ -21,6 +22,20 @@ const (
 	forgetTime  = 15 * time.Minute // after the last failed try
 	maxClients  = 1024             // addresses that are remembered
 )
+
+// Limits says in a sentence how often somebody may try to sign in.
+func Limits() string {
+	return fmt.Sprintf("After %d failed tries from one address the next waits %s, then twice as long each time, up to %s; after %d in all, everybody waits up to %s. It is forgotten %s after the last.",
+		freeTries, said(firstWait), said(longestWait), freeTotal, said(longestAll), said(forgetTime))
+}
+
+// said writes whole minutes, or whole seconds.
+func said(d time.Duration) string {
+	if d%time.Minute == 0 {
+		return strconv.Itoa(int(d/time.Minute)) + " min"
+	}
+	return strconv.Itoa(int(d/time.Second)) + " s"
+}
 
 // client is where a request comes from: an IPv4 address, or the network that an
 // IPv6 address is one of.

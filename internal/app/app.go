@@ -129,15 +129,14 @@ func (a *App) listen(o cli.ServerOptions, bundles *artifact.Store) error {
 	if err != nil {
 		return err
 	}
-	guard := access.New(access.Deps{Root: token, Addr: reached(addr, a.listener.Addr()), Public: o.AnonymousRead, Store: a.Store, Log: a.log})
-	a.handler = faces{
-		api: server.New(server.Deps{
-			Loop: a.Loop, Store: a.Store, Artifacts: bundles, Workload: a.drivers.workload, Log: a.log, Guard: guard, Version: Version, Metrics: a.tells, Plane: a.plane(), Traces: a.intake.traces,
-		}),
-		pages: web.New(web.Deps{
-			Loop: a.Loop, Store: a.Store, Workload: a.drivers.workload, Traces: a.intake.traces, Log: a.log, Version: Version, Guard: guard,
-		}),
-	}
+	at := reached(addr, a.listener.Addr())
+	guard := access.New(access.Deps{Root: token, Addr: at, Public: o.AnonymousRead, Store: a.Store, Log: a.log})
+	api := server.New(server.Deps{
+		Loop: a.Loop, Store: a.Store, Artifacts: bundles, Workload: a.drivers.workload, Log: a.log, Guard: guard, Version: Version, Metrics: a.tells, Plane: a.plane(), Traces: a.intake.traces,
+	})
+	a.handler = faces{api: api, pages: web.New(web.Deps{
+		Loop: a.Loop, Store: a.Store, Workload: a.drivers.workload, Traces: a.intake.traces, Log: a.log, Version: Version, Guard: guard, Addr: at, Rights: api.Rights(),
+	})}
 	scheme := "http"
 	if o.TLSCert != "" {
 		scheme = "https"

@@ -60,3 +60,10 @@ type Revoked struct {
 func (t Token) InForce(now time.Time) bool {
 	return t.Revoked == nil && (t.Ends == nil || now.Before(*t.Ends))
 }
+
+// Right is one thing that can be asked of the API, and who may ask it.
+type Right struct {
+	What  string `json:"what"`  // for people: "Submit a change"
+	Route string `json:"route"` // "POST /changes"
+	Need  Access `json:"need"`  // Nobody: whoever reaches the server
+}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -113,6 +114,36 @@ func TestHeaders(t *testing.T) {
 		}
 		if got := r.Header.Get("Content-Security-Policy"); !strings.Contains(got, "default-src 'none'") {
 			t.Errorf("%s: Content-Security-Policy = %q", r.asked, got)
+		}
+	}
+}
+
+// Who may do what is listed as the routes have it, each of them once, from those
+// who may least on.
+func TestRights(t *testing.T) {
+	h := build(t)
+	all := h.server.Rights()
+	there, level := map[string]delivery.Access{}, 0
+	for _, r := range all {
+		if _, twice := there[r.Route]; twice || r.What == "" {
+			t.Errorf("%+v is listed twice, or says nothing", r)
+		}
+		there[r.Route] = r.Need
+		at := slices.Index(delivery.Accesses(), r.Need)
+		if at+1 < level {
+			t.Errorf("%+v comes too late", r)
+		}
+		level = at + 1
+	}
+	for _, c := range contract() {
+		undescribed := c.method == "HEAD" || strings.HasPrefix(c.path, "/openapi") || c.path == "/docs"
+		if _, listed := there[c.method+" "+c.path]; !listed && !undescribed {
+			t.Errorf("%s %s is not listed", c.method, c.path)
+		}
+	}
+	for route, want := range map[string]delivery.Access{"GET /healthz": delivery.Nobody, "GET /changes": delivery.Reader, "POST /changes": delivery.Deployer, "PUT /project": delivery.Admin} {
+		if got := there[route]; got != want {
+			t.Errorf("%s needs %q, want %q", route, got, want)
 		}
 	}
 }

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"cmp"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -209,4 +211,22 @@ func admin(s *Server, op *huma.Operation) { s.need(op, delivery.Admin) }
 func (s *Server) need(op *huma.Operation, a delivery.Access) {
 	s.needs[op.Method+" "+Base+op.Path] = a
 	op.Security = []map[string][]string{{"token": {string(a)}}, {"session": {string(a)}}}
+}
+
+// Rights lists what can be asked and who may, from those who may least on, as the
+// routes themselves say.
+func (s *Server) Rights() []delivery.Right {
+	var out []delivery.Right
+	for path, item := range s.api.OpenAPI().Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Put, item.Post, item.Delete} {
+			if op != nil {
+				out = append(out, delivery.Right{What: op.Summary, Route: op.Method + " " + path, Need: s.needs[op.Method+" "+Base+path]})
+			}
+		}
+	}
+	level := func(r delivery.Right) int { return slices.Index(delivery.Accesses(), r.Need) }
+	slices.SortFunc(out, func(a, b delivery.Right) int {
+		return cmp.Or(cmp.Compare(level(a), level(b)), strings.Compare(a.What, b.What), strings.Compare(a.Route, b.Route))
+	})
+	return out
 }

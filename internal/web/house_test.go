@@ -348,6 +348,7 @@ func (p *person) post(path string, form url.Values) *reply {
 	p.t.Helper()
 	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
 	return p.ask(r)
 }
 

@@ -43,12 +43,11 @@ func (s *served) start() {
 	s.addr = l.Addr().String()
 	d := h.deps
 	d.Guard = access.New(access.Deps{Root: testToken, Addr: s.addr, Store: d.Store})
+	api := server.New(server.Deps{Loop: h.loop, Store: h.store, Artifacts: h.bundles, Workload: h.m, Log: d.Log, Guard: d.Guard, Version: d.Version})
+	d.Rights, d.Addr = api.Rights(), s.addr
 	pages := New(d)
 	pages.every = cmp.Or(h.every, pages.every)
-	both := bothFaces{
-		api:   server.New(server.Deps{Loop: h.loop, Store: h.store, Artifacts: h.bundles, Workload: h.m, Log: d.Log, Guard: d.Guard, Version: d.Version}),
-		pages: pages,
-	}
+	both := bothFaces{api: api, pages: pages}
 	ctx, cancel := context.WithCancel(h.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(ctx, l, both, d.Log) }()

@@ -25,7 +25,9 @@ type Deps struct {
 	Traces   *traces.Keeper  // nil knows none
 	Guard    *access.Guard
 	Log      *slog.Logger
-	Version  string // of Slipway
+	Version  string           // of Slipway
+	Addr     string           // that people reach the server at
+	Rights   []delivery.Right // what the API lets whom do
 }
 
 // Web is the pages. It is an http.Handler; make it with New.
@@ -33,6 +35,7 @@ type Web struct {
 	d      Deps
 	mux    *http.ServeMux
 	files  files
+	began  time.Time
 	every  time.Duration // between two looks at what a page shows, for its stream
 	closed chan struct{} // streams end
 	once   sync.Once
@@ -40,7 +43,7 @@ type Web struct {
 
 // New returns the pages over d. It does no I/O.
 func New(d Deps) *Web {
-	w := &Web{d: d, mux: http.NewServeMux(), files: gather(), every: lookTime, closed: make(chan struct{})}
+	w := &Web{d: d, mux: http.NewServeMux(), files: gather(), began: time.Now(), every: lookTime, closed: make(chan struct{})}
 	w.routes()
 	return w
 }
@@ -66,6 +69,10 @@ func (w *Web) routes() {
 	w.pageAnd("GET /services/{service}/logs", w.serviceLogs, w.followLogs)
 	w.page("GET /services/{service}/settings", w.serviceSettings)
 	w.page("GET /environments", w.environments)
+	w.page("GET /settings", w.settings)
+	w.page("GET /settings/revoke", w.revokePage)
+	w.mux.HandleFunc("POST /settings/tokens", w.createToken)
+	w.mux.HandleFunc("POST /settings/revoke", w.revokeToken)
 }
 
 // page registers a page that whoever may read may see.
