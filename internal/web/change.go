@@ -28,13 +28,18 @@ type changeFacts struct {
 	Holds    []store.HoldRecord
 	From, To delivery.Release // From is empty of a first release
 	Kept     []string         // IDs of the traces that are kept
-	Ledger   []delivery.Event // of the change, newest first: a page of it and one more
-	Before   int64            // line before which that page is; 0 is the newest
+	Ledger   []delivery.Event // of the change, newest first: enough for a page, and one more
+	Before   int64            // line before which that is; 0 is the newest
+	All      bool             // every line is to be shown
 	Actions  []action         // what can be done, the most likely first
 }
 
-// ledgerPage is how many lines of the ledger a page shows.
-const ledgerPage = 20
+// A page shows so many lines of the ledger, and looks for those that tell something
+// among so many.
+const (
+	ledgerPage = 15
+	maxLedger  = 200
+)
 
 // maxMoves is how many lines of a rollout are read: the first ones tell its steps.
 const maxMoves = store.MaxLimit
@@ -131,10 +136,11 @@ func (w *Web) changeRecords(ctx context.Context, q request, of *changeFacts) (er
 	if of.Kept, err = s.TraceIDs(ctx, of.Change.ID); err != nil {
 		return err
 	}
+	of.All = q.URL.Query().Get("ledger") == "all"
 	if of.Before, err = lineOf(q.URL.Query().Get("before")); err != nil {
 		return err
 	}
-	of.Ledger, err = s.Events(ctx, store.EventQuery{Change: of.Change.ID, Before: of.Before, Newest: true, Limit: ledgerPage + 1})
+	of.Ledger, err = s.Events(ctx, store.EventQuery{Change: of.Change.ID, Before: of.Before, Newest: true, Limit: maxLedger + 1})
 	if err != nil {
 		return err
 	}

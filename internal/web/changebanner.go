@@ -17,7 +17,7 @@ type banner struct {
 	Lead    string   // one sentence
 	Found   said     // why
 	More    []string // what was done, whom it reached, what is on hold
-	Next    string   // what it waits for, or the command that comes next
+	Next    string   // what lets it go on, in a sentence
 	Actions []action
 }
 
@@ -45,7 +45,7 @@ func bannerOf(of changeFacts) banner {
 		b.Lead = fmt.Sprintf("%s could not be taken back in %s: a person is needed.", r.Version, r.Env)
 		b.Found = plain(r.Reason)
 		b.More = append(b.More, "It went back because: "+causeOf(of).String())
-		b.Next = "slipway doctor"
+		b.Next = "Next: slipway doctor."
 	case delivery.Superseded:
 		b.Lead = fmt.Sprintf("%s gave way to a newer change in %s at %s.", r.Version, r.Env, at.at(r.Ended))
 		b.Found = plain(r.Reason)
@@ -130,8 +130,11 @@ func waits(r delivery.Rollout, at clocks, b *banner) {
 	default:
 		b.More = append(b.More, sentence(w.What))
 	}
-	if w.Lifts != "" {
-		b.Next = inert(w.Lifts)
+	switch {
+	case !w.Until.IsZero():
+		b.Next = "It goes on by itself at " + at.at(w.Until) + "."
+	case w.Lifts != "":
+		b.Next = "What lifts it: " + strings.TrimRight(inert(w.Lifts), ".") + "."
 	}
 }
 

@@ -56,16 +56,21 @@ func gaps(n int) []float64 {
 }
 
 // errorChart draws the error rates that the judge goes by: of all that it was told
-// until then. The band is where it knows the new release's to be.
+// until then. The band is where it knows the new release's to be; it ends where the
+// rates begin to move, as what was known until then is no longer so.
 func errorChart(of changeFacts, c chart, n int, at func(control.Moment) int) chart {
 	r := of.Picked
 	stable, canary, low, high := gaps(n), gaps(n), gaps(n), gaps(n)
+	moved := false
 	for _, m := range of.Trail.Moments {
 		e, i := m.Errors, at(m)
 		if e == nil {
 			continue
 		}
 		stable[i], canary[i] = 100*e.Stable, 100*e.Canary
+		if moved = moved || drifted(e.Canary-e.Stable, bound(e.Low, e.Lowest, -1), bound(e.High, e.Highest, 1)); moved {
+			continue
+		}
 		low[i], high[i] = 0, 100
 		if e.Lowest {
 			low[i] = 100 * max(0, e.Stable+e.Low)
@@ -93,6 +98,13 @@ func errorChart(of changeFacts, c chart, n int, at func(control.Moment) int) cha
 		c.Sentence += fmt.Sprintf(" The band ends between %s and %s %%.", short(l), short(h))
 	}
 	return c
+}
+
+func bound(v float64, known bool, otherwise float64) float64 {
+	if known {
+		return v
+	}
+	return otherwise
 }
 
 // ceiling is where an axis of percents ends so that both lines are well seen,

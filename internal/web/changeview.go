@@ -32,6 +32,8 @@ type changeView struct {
 	Failure *failureView
 	Ledger  []ledgerLine
 	Pager   pager
+	Lines   string // address of every line of the ledger, or of the telling ones alone
+	All     bool   // every line is shown
 	Went    []went
 	Replay  string // command that judges it again; "" if nothing was judged
 }
@@ -50,6 +52,7 @@ func changeViewOf(of changeFacts) changeView {
 	v.Charts, v.NoChart = chartsOf(of, weights)
 	v.Diff, v.MoreOf = diffOf(of)
 	v.Ledger, v.Pager = ledgerOf(of)
+	v.All, v.Lines = of.All, ledgerHref(of, 0, !of.All)
 	if of.Judged.Verdict != nil {
 		v.Replay = fmt.Sprintf("slipway analysis replay %d", c.ID)
 	}
@@ -276,6 +279,12 @@ func failureOf(of changeFacts) *failureView {
 		What: failureWhat(f), Error: inert(f.Error), Logs: "/services/" + r.Service + "?env=" + r.Env + "#logs",
 		Count: fmt.Sprintf("%s of the %s that were looked at.", grouped(int(f.Count)), plural(int(e.Sampled), "failed request")),
 	}
+	switch {
+	case e.Sampled == 1:
+		v.Count = "The one failed request that was looked at."
+	case f.Count == e.Sampled:
+		v.Count = fmt.Sprintf("All %s that were looked at.", plural(int(e.Sampled), "failed request"))
+	}
 	at := clocks{of.Change.Submitted}
 	for _, s := range f.Samples {
 		line := sampleLine{At: at.at(s.At), Text: sampleText(s)}
@@ -319,27 +328,58 @@ type ledgerLine struct {
 }
 
 func ledgerOf(of changeFacts) (lines []ledgerLine, p pager) {
-	all := of.Ledger
-	if len(all) > ledgerPage {
-		all = all[:ledgerPage]
-		p.Next = ledgerHref(of, all[ledgerPage-1].Seq)
-	}
-	if of.Before > 0 {
-		p.Prev = changeHref(of.Change.ID, of.Picked.Env) + "#ledger"
-		p.Text = fmt.Sprintf("before line %d", of.Before)
-	} else {
-		p.Text = "newest first"
-	}
-	for _, e := range all {
+	var last int64
+	more := len(of.Ledger) > maxLedger
+	for i, e := range of.Ledger {
+		if i == maxLedger {
+			break
+		}
+		if !of.All && !telling(e) {
+			last = e.Seq
+			continue
+		}
+		if more = more || len(lines) == ledgerPage; len(lines) == ledgerPage {
+			break
+		}
+		last = e.Seq
 		lines = append(lines, ledgerLine{
 			Seq: e.Seq, At: e.At.Local().Format("2 Jan 15:04:05"), Stamp: e.At.UTC().Format("2006-01-02T15:04:05Z"), Env: e.Env, Text: inert(e.Text), Sign: eventSign(e),
 		})
 	}
+	if more {
+		p.Next = ledgerHref(of, last, of.All)
+	}
+	p.Text = "newest first"
+	if of.Before > 0 {
+		p.Prev = ledgerHref(of, 0, of.All)
+		p.Text = fmt.Sprintf("before line %d", of.Before)
+	}
 	return lines, p
 }
 
-func ledgerHref(of changeFacts, before int64) string {
-	return fmt.Sprintf("%s&before=%d#ledger", changeHref(of.Change.ID, of.Picked.Env), before)
+// telling says whether a line is news for people; the ledger also keeps every breath.
+func telling(e delivery.Event) bool {
+	switch e.Kind {
+	case delivery.EventIntent, delivery.EventStable:
+		return false
+	case delivery.EventMoved:
+		m, ok := control.MoveOf(e)
+		return !ok || m.From != e.State || m.Waiting != nil && m.Waiting.Who != ""
+	case delivery.EventAccess, delivery.EventAsked, delivery.EventHeld, delivery.EventInstance, delivery.EventLifted, delivery.EventProject, delivery.EventRelease, delivery.EventServer, delivery.EventSubmitted, delivery.EventVerdict:
+	}
+	return true
+}
+
+// ledgerHref is the page with another part of the ledger; every line of it if all.
+func ledgerHref(of changeFacts, before int64, all bool) string {
+	href := changeHref(of.Change.ID, of.Picked.Env)
+	if all {
+		href += "&ledger=all"
+	}
+	if before > 0 {
+		href += fmt.Sprintf("&before=%d", before)
+	}
+	return href + "#ledger"
 }
 
 // eventSign says what sort of line it is.

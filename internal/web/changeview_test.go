@@ -75,38 +75,38 @@ func TestBanner(t *testing.T) {
 	}{
 		"queued": {func(of *changeFacts) {
 			of.Picked.State, of.Picked.Waiting = delivery.Queued, &delivery.Blocker{On: "slot", What: "rollout 6/prod is under way here", Lifts: "it ends, or slipway abort 6/prod"}
-		}, "v3 waits for its turn in prod.||Rollout 6/prod is under way here.|it ends, or slipway abort 6/prod", "waiting"},
+		}, "v3 waits for its turn in prod.||Rollout 6/prod is under way here.|What lifts it: it ends, or slipway abort 6/prod.", "waiting"},
 		"held by a pin": {func(of *changeFacts) {
 			of.Picked.State, of.Picked.Waiting = delivery.Queued, &delivery.Blocker{On: "hold", What: "checkout is held in prod: the sale is on", Lifts: "slipway release checkout --env prod"}
-		}, "v3 waits for its turn in prod.||Checkout is held in prod: the sale is on.|slipway release checkout --env prod", "blocked"},
+		}, "v3 waits for its turn in prod.||Checkout is held in prod: the sale is on.|What lifts it: slipway release checkout --env prod.", "blocked"},
 		"starting": {func(of *changeFacts) {
 			of.Picked.State, of.Picked.Waiting = delivery.Starting, &delivery.Blocker{On: "instances", What: "1 of 2 instances of v3 ready", Lifts: "they answer their health check"}
-		}, "v3 is starting in prod.||1 of 2 instances of v3 ready.|they answer their health check", "starting"},
+		}, "v3 is starting in prod.||1 of 2 instances of v3 ready.|What lifts it: they answer their health check.", "starting"},
 		"shifting": {func(of *changeFacts) { of.Picked.State = delivery.Shifting }, "v3 is being given 5 % of the requests in prod.|||", "shifting"},
 		"judging": {func(of *changeFacts) {
 			of.Judged.Verdict, of.Counted, of.Exposure = judging(), true, control.Exposure{Requests: 1204}
 			of.Picked.Waiting = &delivery.Blocker{On: "not enough data", What: "the judge has not proven v3 no worse yet", Lifts: "enough requests, or slipway promote 7 --env prod"}
-		}, "v3 answers 5 % of the requests in prod.|No harm found in 1,204 requests to v3, and errors are not proven fit yet: needs about 900 more.|None of the 1,204 requests it answered failed.|enough requests, or slipway promote 7 --env prod", "judging"},
+		}, "v3 answers 5 % of the requests in prod.|No harm found in 1,204 requests to v3, and errors are not proven fit yet: needs about 900 more.|None of the 1,204 requests it answered failed.|What lifts it: enough requests, or slipway promote 7 --env prod.", "judging"},
 		"approval": {func(of *changeFacts) {
 			of.Picked.State, of.Picked.Waiting = delivery.Waiting, &delivery.Blocker{On: "approval", What: "step 5 % wants approval", Lifts: "slipway promote 7 --env prod"}
-		}, "v3 answers 5 % of the requests in prod. It waits for approval.|||slipway promote 7 --env prod", "waits for approval"},
+		}, "v3 answers 5 % of the requests in prod. It waits for approval.|||What lifts it: slipway promote 7 --env prod.", "waits for approval"},
 		"decision": {func(of *changeFacts) {
 			of.Picked.State, of.Picked.Waiting = delivery.Waiting, &delivery.Blocker{On: "decision", What: "the judge still says inconclusive on v3: a person decides", Lifts: "slipway promote 7 --env prod, or slipway abort 7"}
-		}, "v3 answers 5 % of the requests in prod.||The judge still says inconclusive on v3: a person decides.|slipway promote 7 --env prod, or slipway abort 7", "waits for a person"},
+		}, "v3 answers 5 % of the requests in prod.||The judge still says inconclusive on v3: a person decides.|What lifts it: slipway promote 7 --env prod, or slipway abort 7.", "waits for a person"},
 		"paused": {func(of *changeFacts) {
 			of.Picked.Paused = &delivery.Pause{By: "bo", Why: "lunch.", At: sec(30)}
 		}, "Paused by bo at " + clocked(30) + ": lunch. v3 answers 5 % of the requests in prod.|||", "paused"},
 		"incident": {func(of *changeFacts) {
 			of.Judged.Verdict, of.Picked.Waiting = judging(), &delivery.Blocker{On: "incident", What: "incident: both releases fail 12 % of the requests", Lifts: "it is over, or slipway promote 7 --env prod"}
-		}, "v3 answers 5 % of the requests in prod.|Incident: both releases fail 12 % of the requests.||it is over, or slipway promote 7 --env prod", "stands still"},
+		}, "v3 answers 5 % of the requests in prod.|Incident: both releases fail 12 % of the requests.||What lifts it: it is over, or slipway promote 7 --env prod.", "stands still"},
 		"preview": {func(of *changeFacts) {
 			of.Picked.Plan = delivery.Plan{Strategy: delivery.BlueGreen, Steps: []delivery.Step{{Do: delivery.DoStart, New: 2, Preview: true}}}
 			of.Judged.Nothing = "it goes to everybody at once here, so there is nothing to compare it with"
 		}, "v3 is up in prod and answers on its preview route alone.|Nothing was judged: it goes to everybody at once here, so there is nothing to compare it with.||", "judging"},
 		"finishing": {func(of *changeFacts) { of.Picked.State = delivery.Finishing }, "All requests in prod are being moved to v3.|||", "finishing"},
 		"soaking": {func(of *changeFacts) {
-			of.Picked.State, of.Picked.Waiting = delivery.Soaking, &delivery.Blocker{On: "soak", What: "watched at full traffic for 1m0s", Lifts: "passes by itself"}
-		}, "v3 answers all requests in prod and is still being watched.||Watched at full traffic for 1m0s.|passes by itself", "soaking"},
+			of.Picked.State, of.Picked.Waiting = delivery.Soaking, &delivery.Blocker{On: "soak", What: "watched at full traffic for 1m0s", Lifts: "passes by itself", Until: sec(90)}
+		}, "v3 answers all requests in prod and is still being watched.||Watched at full traffic for 1m0s.|It goes on by itself at " + clocked(90) + ".", "soaking"},
 		"done": {func(of *changeFacts) {
 			ended60(of, delivery.Done)
 			of.Judged.Verdict = &delivery.Verdict{Outcome: delivery.Pass, Sentence: "the new release is proven fit: errors below 1.5 times that of stable plus 0.1 points, in 3,000 requests to it"}
@@ -153,7 +153,7 @@ func TestBanner(t *testing.T) {
 		"could not go back": {func(of *changeFacts) {
 			wentBack(of, delivery.CauseMissing, "the files of v3 are gone", "slipway")
 			of.Picked.State, of.Picked.Reason = delivery.RevertFailed, "the stable release v2 has no healthy instance"
-		}, "v3 could not be taken back in prod: a person is needed.|The stable release v2 has no healthy instance.|It went back because: The files of v3 are gone.|slipway doctor", "could not go back"},
+		}, "v3 could not be taken back in prod: a person is needed.|The stable release v2 has no healthy instance.|It went back because: The files of v3 are gone.|Next: slipway doctor.", "could not go back"},
 		"superseded": {func(of *changeFacts) {
 			ended60(of, delivery.Superseded)
 			of.Picked.Reason = "superseded by change #8 (v4) before it began"
@@ -378,5 +378,53 @@ func TestLasted(t *testing.T) {
 		if got := lasted(d); got != want {
 			t.Errorf("lasted(%s) = %q, want %q", d, got, want)
 		}
+	}
+}
+
+// An interval of a difference that has moved since is not told as if it held.
+func TestDriftIsNotDrawnAsKnown(t *testing.T) {
+	of := canaried(func(of *changeFacts) {
+		of.Judged.Verdict = failing()
+		of.Trail = control.Trail{Every: 1}
+		for i, canary := range []float64{0.004, 0.02, 0.01} {
+			of.Trail.Moments = append(of.Trail.Moments, control.Moment{Second: int64(1000 + i), Errors: &analysis.Band{Stable: 0.004, Canary: canary, Low: 0.003, High: 0.01, Lowest: true, Highest: true, NCanary: 9}})
+		}
+		of.Trail.Moments[0].Errors.Low = -0.001
+	})
+	charts, _ := chartsOf(of, nil)
+	if high := charts[0].Band.High; math.IsNaN(high[0]) || !math.IsNaN(high[1]) || !math.IsNaN(high[2]) {
+		t.Errorf("band up to %v, want it to end where the rate moved", high)
+	}
+	v := failing()
+	v.Checks[0].High = 0.05
+	if got := blamed(*v, of.Picked).String(); got != "Errors of v3 were 6.1 % against 0.4 % on v2, more than chance explains: 41 of 673 against 8 of 2,000." {
+		t.Errorf("blamed = %s", got)
+	}
+}
+
+// The ledger of a page tells the news, page by page, and every line if asked for.
+func TestLedgerOfAChange(t *testing.T) {
+	of := canaried(func(of *changeFacts) {
+		for i := range maxLedger + 1 {
+			e := moved(float64(i), delivery.Starting, delivery.Shifting, 0, 500, 0)
+			if i%2 == 0 {
+				e = delivery.Event{At: sec(0), Kind: delivery.EventIntent, Text: "route"}
+			}
+			e.Seq = int64(1000 - i)
+			of.Ledger = append(of.Ledger, e)
+		}
+	})
+	lines, p := ledgerOf(of)
+	if len(lines) != ledgerPage || lines[0].Seq != 999 || p.Prev != "" || p.Next != "/changes/7?env=prod&before=970#ledger" {
+		t.Errorf("%d lines from %d, %+v", len(lines), lines[0].Seq, p)
+	}
+	of.All, of.Before = true, 2000
+	lines, p = ledgerOf(of)
+	if len(lines) != ledgerPage || lines[0].Seq != 1000 || p.Prev != "/changes/7?env=prod&ledger=all#ledger" || p.Next != "/changes/7?env=prod&ledger=all&before=986#ledger" {
+		t.Errorf("%d lines from %d, %+v", len(lines), lines[0].Seq, p)
+	}
+	of.Ledger = of.Ledger[:3]
+	if lines, p = ledgerOf(of); len(lines) != 3 || p.Next != "" {
+		t.Errorf("%d lines, %+v", len(lines), p)
 	}
 }

@@ -174,5 +174,14 @@ func parted(c delivery.Check) (is, was, apart, counts string, ok bool) {
 	if i := strings.IndexAny(rest, ",;"); i >= 0 {
 		apart, counts = rest[:i], strings.TrimSpace(rest[i+1:])
 	}
+	if drifted(c.Canary-c.Stable, c.Low, c.High) {
+		apart = "more than chance explains"
+	}
 	return is, was, apart, counts, true
+}
+
+// drifted says whether a difference has left the interval that was known of it:
+// the interval holds while the difference does not move, and it has moved since.
+func drifted(difference, low, high float64) bool {
+	return low < high && (difference < low || difference > high)
 }
