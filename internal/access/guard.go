@@ -101,7 +101,7 @@ func (g *Guard) Visit(w http.ResponseWriter, r *http.Request) (Pass, error) {
 		g.unmark(w, r)
 		return g.Enter(w, r)
 	}
-	if err := g.named(r); err != nil {
+	if err := g.Named(r); err != nil {
 		return Pass{}, err
 	}
 	if g.mark(w, r) {

@@ -43,9 +43,6 @@ func (g *Guard) Link(ctx context.Context, p Pass) (SignInLink, error) {
 
 // Peek refuses a code that opens nothing, and does not use one up that does.
 func (g *Guard) Peek(r *http.Request, code string) error {
-	if err := g.named(r); err != nil {
-		return err
-	}
 	if code == "" || g.d.Store == nil {
 		return usedUp()
 	}
@@ -81,7 +78,7 @@ func (g *Guard) Redeem(w http.ResponseWriter, r *http.Request, code string) (del
 		}
 		s, value = session(l.Name, l.Token, now)
 		s.Secure = secure(r)
-		return tx.PutSession(s, endOf(s))
+		return g.putNew(tx, r, s)
 	})
 	if err != nil {
 		return delivery.Who{}, err

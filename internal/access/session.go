@@ -133,7 +133,7 @@ func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, token string) (de
 	}
 	s, value := session(name, hash, now)
 	s.Secure = secure(r)
-	if err := g.d.Store.Write(r.Context(), func(tx *store.Tx) error { return tx.PutSession(s, endOf(s)) }); err != nil {
+	if err := g.d.Store.Write(r.Context(), func(tx *store.Tx) error { return g.putNew(tx, r, s) }); err != nil {
 		return delivery.Who{}, err
 	}
 	return g.signedIn(w, r, s, value, access), nil
@@ -143,6 +143,22 @@ func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, token string) (de
 func session(name, token string, now time.Time) (store.Session, string) {
 	value := rand.Text()
 	return store.Session{ID: rand.Text(), Name: name, Token: token, Value: hashOf(value), Opened: now, Seen: now, Turned: now}, value
+}
+
+// putNew keeps a new session, and ends the one that the browser had.
+func (g *Guard) putNew(tx *store.Tx, r *http.Request, s store.Session) error {
+	if c, err := r.Cookie(g.Cookie()); err == nil {
+		old, found, err := tx.SessionOf(r.Context(), hashOf(c.Value))
+		if err != nil {
+			return err
+		}
+		if found {
+			if err := tx.DropSession(old.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return tx.PutSession(s, endOf(s))
 }
 
 func (g *Guard) signedIn(w http.ResponseWriter, r *http.Request, s store.Session, value string, a delivery.Access) delivery.Who {

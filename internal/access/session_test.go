@@ -98,6 +98,24 @@ func TestSessionOutlivesTheServer(t *testing.T) {
 	h.wants("when the owner's token is another", b.ask("GET", "/x"), "  ")
 }
 
+// Who signs in anew leaves no session behind.
+func TestSignInEndsTheSessionBefore(t *testing.T) {
+	h := build(t)
+	b := h.browser()
+	b.signIn(rootToken)
+	first := *b.cookies[h.guard.Cookie()]
+	b.signIn(h.token("ci", delivery.Reader, time.Time{}))
+	h.wants("the new session", b.ask("GET", "/x"), "ci reader session")
+	b.ask("POST", "/redeem", "code="+h.link())
+	h.wants("the third", b.ask("GET", "/x"), "ann admin session")
+	old := h.browser()
+	old.cookies[first.Name] = &first
+	h.wants("the first", old.ask("GET", "/x"), "  ")
+	if n := h.sessions(); n != 1 {
+		t.Errorf("%d sessions are kept, want one", n)
+	}
+}
+
 // A session ends 12 hours after its last use and after 7 days in any case. To follow
 // a page is no use.
 func TestSessionEnds(t *testing.T) {

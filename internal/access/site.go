@@ -13,14 +13,14 @@ import (
 
 // FromHere refuses what was asked under another name or by another site, whoever asks.
 func (g *Guard) FromHere(r *http.Request) error {
-	if err := g.named(r); err != nil {
+	if err := g.Named(r); err != nil {
 		return err
 	}
 	return sameSite(r)
 }
 
-// named refuses what was asked under a name that is not this server's.
-func (g *Guard) named(r *http.Request) error {
+// Named refuses what was asked under a name that is not this server's.
+func (g *Guard) Named(r *http.Request) error {
 	if ours(g.d.Addr, r.Host) {
 		return nil
 	}

@@ -210,7 +210,7 @@ func (s *session) tokenWhoami() *cobra.Command {
 				return err
 			}
 			return s.show(raw, func() string {
-				by := map[string]string{"owner": "by the owner's token", "token": "by the token of that name"}[me.Via]
+				by := map[string]string{"owner": "by the owner's token", "token": "by the token of that name", "public": "for reading is open to all"}[me.Via]
 				return fmt.Sprintf("  %s is %s, %s\n", printable(me.Name), withArticle(me.Access), by)
 			}, func() []string { return []string{printable(me.Name)} })
 		},

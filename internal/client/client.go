@@ -21,7 +21,7 @@ import (
 // Client speaks to one server. The zero value is not usable; see Find and New.
 type Client struct {
 	Base  string // "http://127.0.0.1:7500"
-	Token string
+	Token string // "" shows none
 	User  string // shown as who asked
 	HTTP  *http.Client
 	// Patience is how long what only reads waits for a server that is away.
@@ -198,11 +198,13 @@ func (c *Client) open(ctx context.Context, r Request) (*http.Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
-	req.Header.Set("Authorization", "Bearer "+c.Token)
 	set := func(name, value string) {
 		if value != "" {
 			req.Header.Set(name, value)
 		}
+	}
+	if c.Token != "" { // reading may be open to all
+		set("Authorization", "Bearer "+c.Token)
 	}
 	set("Slipway-User", c.User)
 	set("Idempotency-Key", r.Key)

@@ -98,6 +98,21 @@ func TestSignInByLink(t *testing.T) {
 	}
 }
 
+// Under a name that somebody else points here nothing is shown, not even what anybody
+// may see: a page under that name is theirs to read.
+func TestForeignNames(t *testing.T) {
+	h := build(t).project(harborYAML)
+	for _, path := range []string{"/", "/sign-in", "/nowhere", "/static/nothing.css", h.link(testToken, "ann")} {
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.Host = "evil.example:7500"
+		rec := httptest.NewRecorder()
+		h.pages.ServeHTTP(rec, r)
+		if rec.Code != http.StatusMisdirectedRequest || strings.Contains(rec.Body.String(), "<form") || !strings.Contains(rec.Body.String(), "does not answer to the name evil.example") {
+			t.Errorf("%s as evil.example = %d %s", path, rec.Code, rec.Body)
+		}
+	}
+}
+
 // With the switch on, everybody reads, and the page says so; to do something they
 // sign in.
 func TestAnonymousRead(t *testing.T) {

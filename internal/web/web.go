@@ -121,15 +121,28 @@ func (w *Web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
+	if err := w.d.Guard.Named(r); err != nil { // also where nobody is asked for: a page under another's name is that other's to read
+		w.refuse(rw, r, delivery.Who{}, err)
+		return
+	}
 	if _, pattern := w.mux.Handler(r); pattern == "" {
-		who, err := w.d.Guard.Who(r)
-		if err == nil {
-			err = &delivery.Refusal{Code: codeNoPage, Why: "there is no page " + r.URL.Path, Next: "the board shows what there is"}
-		}
-		w.refuse(rw, r, who, err)
+		w.noPage(rw, r)
 		return
 	}
 	w.mux.ServeHTTP(rw, r)
+}
+
+// noPage answers for an address without a page.
+func (w *Web) noPage(rw http.ResponseWriter, r *http.Request) {
+	pass, err := w.d.Guard.Visit(rw, r)
+	if errors.Is(err, access.ErrWithheld) {
+		w.again(rw)
+		return
+	}
+	if err == nil {
+		err = &delivery.Refusal{Code: codeNoPage, Why: "there is no page " + r.URL.Path, Next: "the board shows what there is"}
+	}
+	w.refuse(rw, r, pass.Who, err)
 }
 
 // recovered turns a panic of a page into a page that says so, and a line in the log.
