@@ -76,7 +76,8 @@ type Loop struct {
 	mu   sync.Mutex
 	live live // what the last pass saw, for views
 
-	seen shared[moment, *overview] // what views are made of
+	seen   shared[moment, *overview] // what views are made of
+	strips strips
 }
 
 // live is a picture of the last pass. It is replaced whole.

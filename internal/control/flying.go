@@ -3,7 +3,9 @@ package control
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
@@ -39,9 +41,13 @@ func (l *Loop) Flying(ctx context.Context, service string, most int) ([]Flying, 
 	})
 	verdicts := l.picture().verdicts
 	now := time.Now()
+	l.strips.keep(o.Rollouts)
 	out := make([]Flying, 0, min(most, len(all)))
 	for _, r := range all[:min(most, len(all))] {
-		f := Flying{Rollout: r, Flight: *promotion.Brief(r), Verdict: r.Verdict, Lately: l.lately(r, now)}
+		f := Flying{Rollout: r, Flight: *promotion.Brief(r), Verdict: r.Verdict}
+		if f.Lately, err = l.lately(ctx, r, now); err != nil {
+			return nil, 0, err
+		}
 		if v, ok := verdicts[r.ID]; ok {
 			f.Verdict = &v
 		}
@@ -64,16 +70,25 @@ func urgency(r delivery.Rollout) int {
 
 // lately sums up the last minutes of a rollout, in points of a few seconds that
 // begin at round times: the same point is the same the next time it is asked for.
-func (l *Loop) lately(r delivery.Rollout, now time.Time) []Point {
-	if r.Exposed.IsZero() || r.From == "" {
-		return []Point{}
+// It is worked out once, however many look.
+func (l *Loop) lately(ctx context.Context, r delivery.Rollout, now time.Time) ([]Point, error) {
+	last, known := l.counts.closed()
+	if r.Exposed.IsZero() || r.From == "" || !known {
+		return []Point{}, nil
 	}
 	first := max(r.Exposed.Unix(), now.Add(-lately).Unix())
 	first -= first % LatelyStep
-	last, known := l.counts.closed()
-	if last = last + 1 - (last+1)%LatelyStep - 1; !known || last < first {
-		return []Point{}
+	last -= (last + 1) % LatelyStep
+	if last < first {
+		return []Point{}, nil
 	}
+	return l.strips.of(r.ID).get(ctx, [2]int64{first, last}, func(context.Context) ([]Point, error) {
+		return l.bySteps(r, first, last), nil
+	})
+}
+
+// bySteps adds up the seconds of a rollout from first to last.
+func (l *Loop) bySteps(r delivery.Rollout, first, last int64) []Point {
 	byStep := make([]Point, 0, (last-first+1)/LatelyStep)
 	for _, p := range l.counts.points(routeName(r.Env, r.Service), r.From, r.To, first, last) {
 		at := p.Second - p.Second%LatelyStep
@@ -93,4 +108,31 @@ func (s *Side) add(other Side) {
 	s.Units += other.Units
 	s.Bad += other.Bad
 	s.P95 = max(s.P95, other.P95)
+}
+
+// strips is what happened lately to each rollout under way, as it was last worked out.
+type strips struct {
+	mu sync.Mutex
+	by map[delivery.RolloutID]*shared[[2]int64, []Point]
+}
+
+func (s *strips) of(id delivery.RolloutID) *shared[[2]int64, []Point] {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.by == nil {
+		s.by = map[delivery.RolloutID]*shared[[2]int64, []Point]{}
+	}
+	if s.by[id] == nil {
+		s.by[id] = &shared[[2]int64, []Point]{}
+	}
+	return s.by[id]
+}
+
+// keep forgets the rollouts that are over.
+func (s *strips) keep(open []delivery.Rollout) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.by, func(id delivery.RolloutID, _ *shared[[2]int64, []Point]) bool {
+		return !slices.ContainsFunc(open, func(r delivery.Rollout) bool { return r.ID == id })
+	})
 }

@@ -282,6 +282,10 @@ func TestFlying(t *testing.T) {
 				t.Errorf("point %+v, want round times and requests", p)
 			}
 		}
+		again, _, err := h.Flying(t.Context(), "api", 10)
+		if err != nil || &again[0].Lately[0] != &f.Lately[0] {
+			t.Errorf("what happened lately was worked out twice in one moment: %v", err)
+		}
 		if none, all, err := h.Flying(t.Context(), "api", 0); err != nil || len(none) != 0 || all == 0 {
 			t.Errorf("Flying of none = %v, %d, %v", none, all, err)
 		}
@@ -289,6 +293,12 @@ func TestFlying(t *testing.T) {
 			t.Errorf("Flying of another service = %v, %d, %v", none, all, err)
 		}
 	})
+	var kept strips
+	one, two := kept.of("1/prod"), kept.of("2/prod")
+	kept.keep([]delivery.Rollout{{ID: "2/prod"}})
+	if kept.of("1/prod") == one || kept.of("2/prod") != two {
+		t.Error("strips keeps what is over, or forgets what is not")
+	}
 	waits := &delivery.Blocker{On: "approval", Who: "anyone"}
 	for i, r := range []delivery.Rollout{
 		{State: delivery.Reverting}, {State: delivery.Waiting, Waiting: waits}, {State: delivery.Judging}, {State: delivery.Queued},
