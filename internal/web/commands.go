@@ -54,7 +54,11 @@ func (w *Web) commands(ctx context.Context, q request) (page, error) {
 // commandsFor lists what somebody can go to or do. Services are many: they are
 // listed once something is looked for.
 func (w *Web) commandsFor(ctx context.Context, who delivery.Who, query string) ([]command, error) {
-	var out []command
+	doing, err := w.commandsOfRollouts(ctx, who)
+	if err != nil {
+		return nil, err
+	}
+	out := doing
 	for _, t := range w.nav() {
 		out = append(out, command{Icon: t.Name, Text: "Go to " + t.Text, Href: t.Href, Line: t.Line})
 	}
@@ -63,11 +67,6 @@ func (w *Web) commandsFor(ctx context.Context, who delivery.Who, query string) (
 		return nil, err
 	}
 	out = append(out, changes...)
-	doing, err := w.commandsOfRollouts(ctx, who)
-	if err != nil {
-		return nil, err
-	}
-	out = append(out, doing...)
 	if query != "" {
 		p, _, err := w.d.Store.Project(ctx)
 		if err != nil {
@@ -138,7 +137,7 @@ func commandOf(icon, text string, f actForm) command {
 // commandsOfChanges lists the change that a query names by its number, and the
 // latest of all.
 func (w *Web) commandsOfChanges(ctx context.Context, query string) ([]command, error) {
-	find := store.ChangeQuery{Limit: 2 * maxCommands}
+	find := store.ChangeQuery{Limit: maxCommands}
 	if n, err := strconv.ParseInt(strings.TrimPrefix(query, "#"), 10, 64); err == nil && n > 0 {
 		find = store.ChangeQuery{Before: delivery.ChangeID(n + 1), Limit: 1}
 	}

@@ -88,7 +88,7 @@ func drawnChart(n int) chart {
 func TestChartIsDrawn(t *testing.T) {
 	t.Parallel()
 	var n atomic.Int64
-	n.Store(120)
+	n.Store(121) // its last second has a label, at the very edge
 	s := build(t).put(func(context.Context, request) (page, error) {
 		return page{Title: "Stage", Name: "chart", View: drawnChart(int(n.Load())), Live: true}, nil
 	})

@@ -6,7 +6,7 @@
   const HEIGHTS = { "": 208, tall: 288, low: 128 };
   const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2419200];
   const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-  const NARROW = 46, LABELS = 18; // of the y axis at least, and above the drawing for the marks
+  const NARROW = 46, LABELS = 18, EDGE = 26; // of the y axis at least, above the drawing for the marks, beside it for the last time
   const charts = new Set();
 
   const read = (text) => {
@@ -174,7 +174,7 @@
       const first = 1 + d.series.length;
       return {
         width, height: HEIGHTS[d.size] ?? HEIGHTS[""],
-        padding: [d.marks.length ? LABELS : 8, 10, 0, 0],
+        padding: [d.marks.length ? LABELS : 8, EDGE, 0, 0],
         series: [{}, ...lines, ...(d.band ? [edge, edge] : [])],
         bands: d.band ? [{ series: [first, first + 1], fill: this.#ink(d.band.ink, .2) }] : [],
         scales: { x: { time: true, range: () => [this.#data.from, this.#data.to] }, y: { range: fromZero(d) } },
@@ -211,7 +211,7 @@
         ctx.lineTo(x, bbox.top + bbox.height);
         ctx.stroke();
         const half = ctx.measureText(mark.text).width / 2;
-        const at = Math.min(Math.max(x, half), ctx.canvas.width - half);
+        const at = Math.min(Math.max(x, bbox.left + half), ctx.canvas.width - half); // clear of both axes' labels
         if (taken.some(([from, to]) => at - half < to + 6 * ratio && at + half > from - 6 * ratio)) continue;
         taken.push([at - half, at + half]);
         ctx.fillText(mark.text, at, bbox.top - 3 * ratio);
