@@ -75,13 +75,13 @@ func TestNumbersAsked(t *testing.T) {
 		}
 		return admin.get("/numbers?" + form.Encode()).want(http.StatusOK)
 	}
-	r := ask(`orders_total{result="failed"}`).says(`rate of orders_total{result="failed"}`, `v1{result="failed"}`)
+	r := ask(`orders_total{result="failed"}`).says(`rate a second of orders_total{result="failed"}`, `v1{result="failed"}`)
 	r.has(`at most 3.0.`, `id="number-asked"`)
 	ask("orders_total").says("v1{result=\"failed\"}", `alert(1)`, `\u202e`).hides("\u202e", "\x1b")
 	ask("queue_length").says("mean of queue_length").has("last 7.0, at most 7.0.")
 	ask("queue_length", "show", "max").says("max of queue_length")
-	ask("requests", "show", "increase").says("increase of requests")
-	ask("latency", "quantile", "0.5").says("quantile of latency")
+	ask("requests", "show", "increase").says("increase in 6s of requests")
+	ask("latency", "quantile", "0.5").says("0.5 quantile of latency")
 	ask("latency", "quantile", "much", "show", "quantile").says("no number between 0 and 1")
 	ask("latency", "quantile", "7").says("must be above 0 and below 1")
 	ask("nothing_like_it").says("cart has told no nothing_like_it in prod", "choose one of the names")

@@ -99,7 +99,7 @@ func (w *Web) askSlipway(ctx context.Context, a *numbersAsk, v numbersView) erro
 	if show == "" {
 		show = usualShow(kind)
 	}
-	q := embedded.Query{Env: v.Env, Service: v.Service, From: from, Select: sel, Show: show}
+	q := shownQuery{embedded.Query{Env: v.Env, Service: v.Service, From: from, Select: sel, Show: show}}
 	if show == embedded.ShowQuantile {
 		if q.Quantile, err = strconv.ParseFloat(a.Quantile, 64); err != nil {
 			return delivery.Invalid("quantile", "is no number between 0 and 1")
@@ -107,19 +107,36 @@ func (w *Web) askSlipway(ctx context.Context, a *numbersAsk, v numbersView) erro
 	}
 	first, last, step := v.window()
 	q.First, q.Last, q.Step = time.Unix(first, 0), time.Unix(last-1, 0), time.Duration(step)*time.Second
-	lines, err := w.d.Loop.Query(ctx, q)
+	lines, err := w.d.Loop.Query(ctx, q.Query)
 	if err != nil {
 		return err
 	}
 	if len(lines) == 0 {
 		return delivery.InvalidNext("q", fmt.Sprintf("%s has told no %s in %s in this time", v.Service, a.Query, v.Env), "choose one of the names that are offered, or slipway doctor to see who is asked for metrics")
 	}
-	c := chart{ID: "number-asked", Title: string(show) + " of " + inert(a.Query), From: first, To: last - step}
+	c := chart{ID: "number-asked", Title: q.said() + " of " + inert(a.Query), From: first, To: last - step}
 	for _, line := range lines[:min(len(lines), maxAskedLines)] {
 		c.Series = append(c.Series, series{Name: inert(line.Version + labelsText(line.Labels)), Values: spreadPoints(line.Points, first, last, step)})
 	}
 	a.answer(c, len(lines)-maxAskedLines)
 	return nil
+}
+
+// shownQuery is a query as people read it.
+type shownQuery struct{ embedded.Query }
+
+// said is what is shown of the numbers, in words.
+func (q shownQuery) said() string {
+	switch q.Show {
+	case embedded.ShowRate:
+		return "rate a second"
+	case embedded.ShowIncrease:
+		return "increase in " + q.Step.String()
+	case embedded.ShowQuantile:
+		return strconv.FormatFloat(q.Quantile, 'g', 3, 64) + " quantile"
+	case embedded.ShowMean, embedded.ShowMax:
+	}
+	return string(q.Show)
 }
 
 // find returns who tells a number, and of which kind it is.

@@ -18,17 +18,19 @@ import (
 
 // settingsView is what this Slipway is, and who may do what.
 type settingsView struct {
-	Facts    []fact
-	Findings []findingRow
-	Bad      int // findings that are broken
-	Project  *projectCard
-	Pages    []scrapeRow
-	MorePage int
-	Limits   string
-	Public   bool
-	Rights   []rightRow
-	Tokens   *tokensCard // nil of who may not see them
-	Licences []licence
+	Facts        []fact
+	Findings     []findingRow
+	Checks       int // findings in all
+	Bad          int // of them that are broken
+	MoreFindings int // that are not shown, none of them worse
+	Project      *projectCard
+	Pages        []scrapeRow
+	MorePage     int
+	Limits       string
+	Public       bool
+	Rights       []rightRow
+	Tokens       *tokensCard // nil of who may not see them
+	Licences     []licence
 }
 
 // findingRow is one thing that doctor looked at.
@@ -69,7 +71,8 @@ type licence struct{ Name, Text string }
 
 // Bounds of the page.
 const (
-	maxScrapeRows  = 60
+	maxFindings    = 40
+	maxScrapeRows  = 40
 	maxLedgerPages = 5 // that are looked through for who put the project in force
 )
 
@@ -100,6 +103,9 @@ func (w *Web) settingsOf(ctx context.Context, who delivery.Who) (settingsView, e
 		v.Findings = append(v.Findings, row)
 	}
 	slices.SortStableFunc(v.Findings, func(a, b findingRow) int { return cmp.Compare(b.Sign.trouble(), a.Sign.trouble()) })
+	if v.Checks = len(v.Findings); v.Checks > maxFindings {
+		v.Findings, v.MoreFindings = v.Findings[:maxFindings], v.Checks-maxFindings
+	}
 	if v.Project, err = w.projectCard(ctx); err != nil {
 		return v, err
 	}

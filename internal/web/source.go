@@ -14,8 +14,8 @@ type sourceLine struct {
 // maxSourceLines is how many lines of a file a page shows, and maxSourceBytes how
 // much of each.
 const (
-	maxSourceLines = 400
-	maxSourceBytes = 200
+	maxSourceLines = 250
+	maxSourceBytes = 140
 )
 
 const hidden = "(hidden)"
