@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -126,7 +127,7 @@ func askMark(verb delivery.AskVerb, r delivery.Rollout) string {
 // the release itself, what is stable there, and what is under way.
 func placeMark(w promotion.World, service, env string, release delivery.ReleaseID) string {
 	st, _ := w.Stable(service, env)
-	words := []string{string(release), "after", string(st.Release)}
+	words := []string{string(release), "after", cmp.Or(string(st.Release), "nothing")}
 	for _, r := range w.Open {
 		if r.Service == service && r.Env == env {
 			words = append(words, string(r.ID))
