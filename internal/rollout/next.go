@@ -188,6 +188,8 @@ func (d *decider) judging() {
 	case d.spent(d.r.Shifted) < s.Hold:
 		d.wait("hold", "held at "+s.Weight.String()+" for "+s.Hold.String(), "passes by itself", "", d.at(d.r.Shifted, s.Hold))
 	case !d.proven(s):
+	case s.Approve && d.r.Approved <= d.r.Step && s.Do == delivery.DoStart:
+		d.to(delivery.Waiting, "waiting for a person to switch")
 	case s.Approve && d.r.Approved <= d.r.Step:
 		d.to(delivery.Waiting, "waiting for approval of "+s.String())
 	default:
@@ -211,6 +213,8 @@ func (d *decider) waiting() {
 		d.waitIncident(time.Time{})
 	case !d.convinced(s):
 		d.waitDecision("the judge still says " + string(d.outcome()) + " on " + d.r.Version)
+	case s.Approve && s.Do == delivery.DoStart:
+		d.wait("approval", d.r.Version+" is ready beside "+d.r.Was+" and waits for the switch", fmt.Sprintf("slipway switch %s --env %s", d.r.Service, d.r.Env), "anyone with access", time.Time{})
 	case s.Approve:
 		d.wait("approval", "step "+s.String()+" wants approval", fmt.Sprintf("slipway promote %d --env %s", d.r.Change, d.r.Env), "anyone with access", time.Time{})
 	default:

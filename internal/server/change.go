@@ -127,11 +127,12 @@ func (s *Server) getChange(ctx context.Context, in *ChangeRef) (*output[changeVi
 type wish struct {
 	Env    string `json:"env,omitempty" doc:"the environment meant; empty: wherever it is under way"`
 	Reason string `json:"reason,omitempty" doc:"why, for the ledger"`
-	trial
+	Trial
 }
 
-// trial is how every verb is tried before it is done.
-type trial struct {
+// Trial is how every verb is tried before it is done. Like every struct that inputs
+// share, it is exported for huma to see into it.
+type Trial struct {
 	DryRun bool   `json:"dry_run,omitempty" doc:"say what would happen, change nothing"`
 	Seen   string `json:"seen,omitempty" maxLength:"1000" doc:"mark of an effect that was seen; the verb is refused if things have moved on since"`
 }
@@ -182,7 +183,7 @@ type promoteInput struct {
 type promoteWish struct {
 	To     string `json:"to,omitempty" doc:"the environment to enter; empty: the next one"`
 	Reason string `json:"reason,omitempty" doc:"why, for the ledger"`
-	trial
+	Trial
 }
 
 func (s *Server) promoteChange(ctx context.Context, in *promoteInput) (*output[control.Asked], error) {

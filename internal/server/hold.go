@@ -23,7 +23,7 @@ type holdInput struct {
 		Env     string `json:"env,omitempty" doc:"pins this environment"`
 		Version string `json:"version,omitempty" doc:"or quarantines this version"`
 		Why     string `json:"why" minLength:"1" doc:"why, for whoever meets the hold"`
-		trial
+		Trial
 	}
 }
 

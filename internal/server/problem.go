@@ -78,6 +78,7 @@ func kinds() []kind {
 		{delivery.CodeNotInFlight, http.StatusConflict, "Nothing is under way"},
 		{delivery.CodeNotWaiting, http.StatusConflict, "Nothing waits for that"},
 		{delivery.CodeNotEligible, http.StatusConflict, "Not eligible"},
+		{delivery.CodeMovedOn, http.StatusConflict, "What was seen is no longer so"},
 		{delivery.CodeNoProject, http.StatusConflict, "No project yet"},
 		{delivery.CodeKeyReused, http.StatusUnprocessableEntity, "The Idempotency-Key belongs to another request"},
 	}

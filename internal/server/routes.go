@@ -104,7 +104,8 @@ func (s *Server) previewRoutes() {
 
 func (s *Server) holdRoutes() {
 	route(s, s.op("GET /holds", "list-holds", "Holds in force", reader), s.getHolds)
-	route(s, s.op("POST /holds", "hold", "Pin an environment or quarantine a version", deployer, reads(jsonBody), status(http.StatusCreated)), s.postHold)
+	route(s, s.op("POST /holds", "hold", "Pin an environment or quarantine a version", deployer, reads(jsonBody), status(http.StatusCreated),
+		describe("With dry_run the answer is 200, says what it would do, and nothing changes.")), s.postHold)
 	route(s, s.op("POST /holds/lift", "lift", "Lift holds", deployer, reads(jsonBody)), s.liftHold)
 }
 

@@ -35,7 +35,7 @@ type promoteServiceInput struct {
 	Body struct {
 		To     string `json:"to" minLength:"1" doc:"the environment to enter"`
 		Reason string `json:"reason,omitempty" doc:"why, for the ledger"`
-		trial
+		Trial
 	}
 }
 
@@ -54,7 +54,7 @@ type rollbackWish struct {
 	Env    string `json:"env,omitempty" doc:"the environment meant; empty: where something is under way, else the last one"`
 	To     string `json:"to,omitempty" doc:"a version; empty: the release before"`
 	Reason string `json:"reason,omitempty" doc:"why, for the ledger"`
-	trial
+	Trial
 }
 
 func (s *Server) rollback(ctx context.Context, in *rollbackInput) (*output[control.RolledBack], error) {
@@ -82,7 +82,7 @@ type switchWish struct {
 	Env    string `json:"env,omitempty" doc:"the environment meant; empty: where a blue-green rollout waits; back: as for rollback"`
 	Back   bool   `json:"back,omitempty" doc:"back to what was stable before"`
 	Reason string `json:"reason,omitempty" doc:"why, for the ledger"`
-	trial
+	Trial
 }
 
 func (s *Server) switchOver(ctx context.Context, in *switchInput) (*output[control.RolledBack], error) {
