@@ -92,7 +92,7 @@ func (w *Web) actPage(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if f.Verb == control.ActDeploy {
-		if v.Form, err = w.deployForm(r.Context(), f); err != nil {
+		if v.Form, err = w.deployForm(r.Context(), f, who); err != nil {
 			w.refuse(rw, r, who, err)
 			return
 		}
@@ -282,15 +282,17 @@ type deployForm struct {
 	Versions   []control.Version
 	Envs       []string
 	Strategies []string
-	None       string // why there is no version to choose
+	None       string // the command that brings a version; "" if there is one to choose
+	Glass      bool   // whoever asks may go past the order of environments
 }
 
-func (w *Web) deployForm(ctx context.Context, f actForm) (*deployForm, error) {
+func (w *Web) deployForm(ctx context.Context, f actForm, who delivery.Who) (*deployForm, error) {
 	p, _, err := w.d.Store.Project(ctx)
 	if err != nil {
 		return nil, err
 	}
 	out := &deployForm{
+		Glass:    access.BreakGlass(who) == nil,
 		Services: p.ServiceNames(), Envs: p.EnvironmentNames(),
 		Strategies: []string{string(delivery.Canary), string(delivery.BlueGreen), string(delivery.Rolling), string(delivery.Recreate)},
 	}

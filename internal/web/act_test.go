@@ -134,6 +134,9 @@ func TestActRights(t *testing.T) {
 			t.Errorf("the dialog of nobody is sent to %q", to)
 		}
 	}
+	glass := "/act/deploy?service=payment&env=prod&version=v1&planned=1&break_glass=1&reason=fire"
+	dora.get(glass).want(http.StatusForbidden).says("an admin does it")
+	dora.post("/act/deploy", url.Values{"service": {"payment"}, "env": {"prod"}, "version": {"v1"}, "break_glass": {"1"}, "reason": {"fire"}, "seen": {"x"}}).want(http.StatusForbidden)
 	foreign := httptest.NewRequest(http.MethodPost, "/act/hold", strings.NewReader("service=payment&env=prod&reason=x&seen=holds"))
 	foreign.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	foreign.Header.Set("Origin", "http://evil.example")
