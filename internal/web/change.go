@@ -26,12 +26,13 @@ type changeFacts struct {
 	Counted  bool             // Exposure is known
 	Moves    []delivery.Event // of Picked, oldest first
 	Holds    []store.HoldRecord
-	From, To delivery.Release // From is empty of a first release
-	Kept     []string         // IDs of the traces that are kept
-	Ledger   []delivery.Event // of the change, newest first: enough for a page, and one more
-	Before   int64            // line before which that is; 0 is the newest
-	All      bool             // every line is to be shown
-	Actions  []action         // what can be done, the most likely first
+	From, To delivery.Release  // From is empty of a first release
+	Kept     []string          // IDs of the traces that are kept
+	Ledger   []delivery.Event  // of the change, newest first: enough for a page, and one more
+	Before   int64             // line before which that is; 0 is the newest
+	All      bool              // every line is to be shown
+	Stables  []delivery.Stable // of the service, in all environments
+	Actions  []action          // what can be done, the most likely first
 }
 
 // A page shows so many lines of the ledger, and looks for those that tell something
@@ -144,6 +145,11 @@ func (w *Web) changeRecords(ctx context.Context, q request, of *changeFacts) (er
 	if err != nil {
 		return err
 	}
+	stables, err := s.Stables(ctx)
+	if err != nil {
+		return err
+	}
+	of.Stables = slices.DeleteFunc(stables, func(x delivery.Stable) bool { return x.Service != r.Service })
 	if of.Ahead, err = w.ahead(ctx, *of); err != nil {
 		return err
 	}
@@ -202,22 +208,23 @@ func (w *Web) ahead(ctx context.Context, of changeFacts) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if last.State == delivery.Done {
-		stables, err := w.d.Store.Stables(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if !slices.ContainsFunc(stables, func(s delivery.Stable) bool {
-			return s.Service == last.Service && s.Env == last.Env && s.Release == last.To
-		}) {
-			return nil, nil
-		}
+	if _, stands := of.stable(last); last.State == delivery.Done && !stands {
+		return nil, nil
 	}
 	var out []string
 	for env := p.After(last.Env); env != ""; env = p.After(env) {
 		out = append(out, env)
 	}
 	return out, nil
+}
+
+// stable is what runs where a rollout brought its release, if that is still it.
+func (of changeFacts) stable(r delivery.Rollout) (delivery.Stable, bool) {
+	i := slices.IndexFunc(of.Stables, func(s delivery.Stable) bool { return s.Env == r.Env && s.Release == r.To })
+	if i < 0 {
+		return delivery.Stable{}, false
+	}
+	return of.Stables[i], true
 }
 
 // changeActions is what can be done with a change now.
@@ -231,12 +238,19 @@ func (w *Web) changeActions(who delivery.Who, of changeFacts) []action {
 			return []action{w.actionOfHold(who, h.Hold).class("main")}
 		}
 	}
-	last := of.Rollouts[len(of.Rollouts)-1]
-	if r.State != delivery.Done || last.State != delivery.Done || len(of.Ahead) == 0 {
+	st, stands := of.stable(r)
+	if r.State != delivery.Done || !stands {
 		return nil
 	}
-	before := delivery.Cell{Env: last.Env, Release: last.To, Version: last.Version, Change: last.Change}
-	return []action{w.actPromote(who, r.Service, before, delivery.Cell{Env: of.Ahead[0]}).class("main")}
+	var out []action
+	if last := of.Rollouts[len(of.Rollouts)-1]; last.State == delivery.Done && len(of.Ahead) > 0 {
+		before := delivery.Cell{Env: last.Env, Release: last.To, Version: last.Version, Change: last.Change}
+		out = append(out, w.actPromote(who, r.Service, before, delivery.Cell{Env: of.Ahead[0]}).class("main"))
+	}
+	if st.Previous != "" {
+		out = append(out, w.actBack(who, r.Service, delivery.Cell{Env: r.Env, Release: r.To, Version: r.Version}))
+	}
+	return out
 }
 
 // trace is the page of one request that failed.

@@ -39,13 +39,13 @@ func TestChangePages(t *testing.T) {
 	good := h.submit(control.Submission{Service: "payment", Version: "v2", Bundle: h.bundle("v2"), Reason: "faster bank", Commit: "9f2c71ab"})
 	h.settled(good)
 	p.get(at(good)).want(http.StatusOK).says("payment v1 → v2", "v2 went into prod at", "v2 is proven fit: errors below", "None of the", "by ann", "“faster bank”", "Commit 9f2c71ab",
-		"passed Canary 50 % in prod", "Error rate so far", "slipway analysis replay 4", "Everywhere this version went").hides("Most common failure")
+		"passed Canary 50 % in prod", "Error rate so far", "slipway analysis replay 4", "Everywhere this version went", "Roll back prod…").hides("Most common failure")
 	p.get(at(good)+"?env=staging").want(http.StatusOK).says("v2 went into staging at", "Nothing was judged", "code canary staging")
 	h.m.Behave("v3-bad", controltest.Way{Fail: 0.6, Says: "bank: refused"})
 	bad := h.deploy("payment", "v3-bad")
 	h.settled(bad)
 	p.get(at(bad)).want(http.StatusOK).says("Rolled back automatically at", "Errors of v3-bad were", "on v2, worse by", "requests it answered failed", "v3-bad is on hold", "Release hold on v3-bad",
-		"failed Canary", "back in", "POST /charges → 502", "bank: refused", "culprit", "left out").has(`aria-live="polite"`, `/act/release?`)
+		"failed Canary", "back in", "POST /charges → 502", "bank: refused", "culprit", "Left out: ").has(`aria-live="polite"`, `/act/release?`)
 	back, err := h.loop.Rollback(t.Context(), control.RollbackRequest{Service: "payment", Env: "prod", By: "bo"})
 	if err != nil {
 		t.Fatal(err)
@@ -290,4 +290,71 @@ func TestChangesList(t *testing.T) {
 	p.get("/changes?by=nobody").want(http.StatusOK).says("No change is like that", "See all changes", "nobody")
 	p.get("/changes?outcome=lost").want(http.StatusUnprocessableEntity).says("outcome: is one of under-way, done")
 	p.get("/changes?before=x").want(http.StatusUnprocessableEntity)
+}
+
+// Whoever watches a change sees it move, and the page is whole each time.
+func TestChangeIsLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t).harbor()
+		h.m.Behave("v3-bad", controltest.Way{Fail: 0.6, Says: "bank: refused"})
+		id := h.deploy("payment", "v3-bad")
+		p := h.admin()
+		ctx, cancel := context.WithCancel(t.Context())
+		r := httptest.NewRequest(http.MethodGet, at(id), nil).WithContext(ctx)
+		r.Header.Set("Accept", "text/event-stream")
+		r.Host, r.RemoteAddr = "127.0.0.1:7500", "127.0.0.1:40000"
+		for _, c := range p.cookies {
+			r.AddCookie(c)
+		}
+		rec := httptest.NewRecorder()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			p.pages.ServeHTTP(rec, r)
+		}()
+		h.settled(id)
+		time.Sleep(3 * time.Minute)
+		cancel()
+		<-done
+		var told []string
+		for message := range strings.SplitSeq(rec.Body.String(), "\n\n") {
+			if strings.Contains(message, `id="verdict"`) {
+				told = append(told, message)
+			}
+		}
+		if len(told) < 3 || len(told) > 60 {
+			t.Fatalf("%d looks were told in three minutes of which most are quiet", len(told))
+		}
+		last := told[len(told)-1]
+		for _, part := range []string{"Rolled back automatically", `id="ledger"`, "requests it answered failed"} {
+			if !strings.Contains(last, part) {
+				t.Errorf("the last look lacks %q", part)
+			}
+		}
+		if strings.Contains(rec.Body.String(), "event: trouble") {
+			t.Error("a look failed")
+		}
+	})
+}
+
+// A change that is done where it may go by itself says what comes next, to those
+// who may do it; and nothing of that once another one runs there.
+func TestChangeThatWaitsForAPerson(t *testing.T) {
+	t.Parallel()
+	h := build(t).project(`project: harbor
+services: { cart: { run: ./cart } }
+environments: [{ name: staging }, { name: prod, promote: manual }]
+rollout: { strategy: recreate, soak: 0s }
+`).run()
+	staged := func(version string) delivery.ChangeID {
+		id := h.deploy("cart", version)
+		h.rollout(id, "staging", version+" is in staging", func(r delivery.Rollout) bool { return r.State == delivery.Done })
+		return id
+	}
+	first := staged("v1")
+	h.admin().get(at(first)).want(http.StatusOK).says("v1 is the first release of cart in staging", "Promote v1 to prod…", "not yet prod").hides("Roll back")
+	h.reader().get(at(first)).want(http.StatusOK).says("Promote v1 to prod…").has(`aria-disabled="true"`)
+	second := staged("v2")
+	h.admin().get(at(first)).want(http.StatusOK).hides("Promote v1", "not yet prod", "Roll back")
+	h.admin().get(at(second)).want(http.StatusOK).says("Promote v2 to prod…", "Roll back staging…")
 }

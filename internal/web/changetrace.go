@@ -32,7 +32,7 @@ type spanRow struct {
 	Start   string // after the beginning
 	Took    string
 	X, W    string // of the bar, in hundredths of the whole
-	Class   string // "bad" of one that failed
+	Class   string // "bad" of one that failed, else "run"
 	Why     string
 	Attrs   []fact
 }
@@ -69,7 +69,7 @@ func traceViewOf(tr delivery.Trace) traceView {
 		}
 		row := spanRow{
 			Depth: make([]struct{}, depth(parents, s.ID)), Name: inert(s.Name), Service: inert(s.Service), Kind: inert(s.Kind),
-			Start: amountOf(s.Start.Sub(begin).Seconds(), "s"), Took: amountOf(s.Took.Seconds(), "s"), Class: "c1",
+			Start: amountOf(s.Start.Sub(begin).Seconds(), "s"), Took: amountOf(s.Took.Seconds(), "s"), Class: "run",
 			X: hundredths(float64(s.Start.Sub(begin)) / float64(whole)), W: hundredths(max(float64(s.Took)/float64(whole), 0.005)),
 		}
 		if s.Failed {

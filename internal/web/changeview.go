@@ -129,7 +129,7 @@ func whyOf(of changeFacts) whyTable {
 		t.Notes = append(t.Notes, fmt.Sprintf("%s judged, by evidence that holds at %g %% however often it is looked at.", plural(v.Seconds, "second"), 100*(1-of.Judged.Policy.Alpha)))
 	}
 	if v.LeftOut > 0 {
-		t.Notes = append(t.Notes, fmt.Sprintf("%s left out. %s", plural(v.LeftOut, "second"), sentence(v.Why)))
+		t.Notes = append(t.Notes, sentence("Left out: "+cmp.Or(v.Why, plural(v.LeftOut, "second"))))
 	}
 	return t
 }
