@@ -42,8 +42,7 @@ func cut[T any](list []T, limit int, c cursor, mark func(T) int64) page[T] {
 	out := page[T]{Items: listed(list).Items}
 	if len(list) > limit {
 		out.Items = list[:limit]
-		out.Next = string(c) + ":" + strconv.FormatInt(mark(list[limit-1]), 10)
-		out.Next = base64.RawURLEncoding.EncodeToString([]byte(out.Next))
+		out.Next = c.write(mark(list[limit-1]))
 	}
 	return out
 }
@@ -55,6 +54,11 @@ const (
 	before cursor = "before"
 	since  cursor = "since"
 )
+
+// write makes a cursor of a number.
+func (c cursor) write(n int64) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(string(c) + ":" + strconv.FormatInt(n, 10)))
+}
 
 // read returns the number that a cursor of this direction stands for. The
 // number itself is taken too: people have it from the list.

@@ -20,6 +20,7 @@ func (s *Server) routes() {
 	s.changeRoutes()
 	s.serviceRoutes()
 	s.previewRoutes()
+	s.environmentRoutes()
 	s.holdRoutes()
 	s.ledgerRoutes()
 	s.accessRoutes()
@@ -93,6 +94,9 @@ func (s *Server) serviceRoutes() {
 	route(s, s.op("GET /services/{service}/signals", "signals", "Traffic, errors, latency and saturation of a service, by release", reader,
 		describe("Only steps that are over are told. Of many releases these are the stable one, the one on its way and those heard of last.")), s.signals)
 	route(s, s.op("GET /services/{service}/diff", "diff", "What differs between two releases", reader), s.diff)
+	route(s, s.op("GET /services/{service}/releases", "list-releases", "Releases of a service, newest first", reader), s.releases)
+	route(s, s.op("GET /services/{service}/links", "links", "The neighbours of a service, as seen and as declared", reader,
+		describe("Who calls it and what it calls, as the data plane saw it in the last ten minutes, beside needs of slipway.yaml.")), s.links)
 	route(s, s.op("GET /services/{service}/calls", "calls", "Who called this service and whom it called in the last ten minutes", reader), s.calls)
 	route(s, s.op("GET /services/{service}/logs", "logs", "What instances wrote, or which requests failed", reader, streaming(sse, ndjson)), s.logs)
 }
@@ -100,6 +104,12 @@ func (s *Server) serviceRoutes() {
 func (s *Server) previewRoutes() {
 	route(s, s.op("POST /previews", "preview", "Sign the header that a release under way answers to", deployer, reads(jsonBody), status(http.StatusCreated),
 		describe("Whoever sends the header to the environment's listener is answered by that release, whatever its share of the traffic, and is no evidence for the judge. The ledger keeps who asked for it.")), s.postPreview)
+}
+
+func (s *Server) environmentRoutes() {
+	route(s, s.op("GET /environments", "list-environments", "Environments, how they stand and what is held in them", reader), s.environments)
+	route(s, s.op("GET /drift", "drift", "What differs between two environments", reader,
+		describe("Service by service: release, code and each value of configuration; what slipway.yaml says for one environment alone is marked as meant.")), s.drift)
 }
 
 func (s *Server) holdRoutes() {

@@ -156,3 +156,23 @@ func TestTapeFrom(t *testing.T) {
 	same(t, "parts", must[[][]byte](t)(s.TapeFrom(t.Context(), r.ID, 1)), [][]byte{[]byte("b"), []byte("c")})
 	same(t, "no part", must[[][]byte](t)(s.TapeFrom(t.Context(), r.ID, 3)), [][]byte(nil))
 }
+
+func TestHoldsOf(t *testing.T) {
+	s := openStore(t)
+	write(t, s, func(tx *Tx) error {
+		for _, service := range []string{"cart", "pay", "cart"} {
+			h, err := tx.PutHold(delivery.Hold{Kind: delivery.Pinned, Service: service, Env: "prod", Why: "fair", By: "ann", At: noon})
+			if err != nil {
+				return err
+			}
+			if _, err := tx.LiftHold(h.ID, "ann", "over", noon); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	got := must[[]HoldRecord](t)(s.HoldsOf(t.Context(), "cart", 0))
+	if len(got) != 2 || got[0].ID != 3 || got[1].ID != 1 || got[0].Lifted == nil {
+		t.Errorf("HoldsOf = %+v, want those of cart, newest first", got)
+	}
+}

@@ -44,6 +44,7 @@ func texts(t *testing.T) []string {
 	s.Changes(ctx, ChangeQuery{Service: "cart", Env: "prod", Kind: delivery.Config, Person: "ann", From: noon, To: noon, States: []delivery.State{delivery.Done, delivery.Reverted}, Before: 1})
 	s.Changes(ctx, ChangeQuery{Env: "prod"})
 	s.People(ctx, 1)
+	s.HoldsOf(ctx, "cart", 1)
 	s.RolloutsOf(ctx, []delivery.ChangeID{1})
 	s.Unsettled(ctx)
 	s.Exposure(ctx, "1/dev")

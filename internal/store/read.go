@@ -153,6 +153,12 @@ func (r Reader) HoldsAll(ctx context.Context, limit int) ([]HoldRecord, error) {
 	return list, wrap("holds", err)
 }
 
+// HoldsOf returns the holds on a service and its releases, lifted ones too, newest first.
+func (r Reader) HoldsOf(ctx context.Context, service string, limit int) ([]HoldRecord, error) {
+	list, err := all[HoldRecord](ctx, r.q, `SELECT doc FROM holds WHERE service = $1 ORDER BY id DESC LIMIT $2`, service, atMost(limit))
+	return list, wrap("holds", err)
+}
+
 // Routes returns every route, by service and environment.
 func (r Reader) Routes(ctx context.Context) ([]delivery.Route, error) {
 	list, err := all[delivery.Route](ctx, r.q, selectRoutes)

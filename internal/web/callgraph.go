@@ -155,7 +155,7 @@ func (g callGraph) capped(most int) callGraph {
 		id := fmt.Sprintf("more/%d", group[n.ID])
 		more := out.Nodes[id]
 		more.ID, more.Members = id, more.Members+1
-		more.Name = "and " + count(more.Members) + " more"
+		more.Name = "and " + grouped(more.Members) + " more"
 		out.Nodes[id], as[n.ID] = more, id
 	}
 	for _, e := range g.Calls {
@@ -218,7 +218,7 @@ func (g callGraph) sentence(env string) string {
 			}
 		}
 	}
-	text := fmt.Sprintf("%s in %s, %s seen between them", many(services, "service"), env, many(observed, "connection"))
+	text := fmt.Sprintf("%s in %s, %s seen between them", plural(services, "service"), env, plural(observed, "connection"))
 	if failing == 0 {
 		return text + ", none of them failing."
 	}

@@ -42,6 +42,9 @@ const (
 	maxLedger  = 200
 )
 
+// maxHolds is how many holds of a service are looked through.
+const maxHolds = 100
+
 // maxMoves is how many lines of a rollout are read: the first ones tell its steps.
 const maxMoves = store.MaxLimit
 
@@ -126,7 +129,7 @@ func (w *Web) changeRecords(ctx context.Context, q request, of *changeFacts) (er
 	if of.Moves, err = s.Events(ctx, store.EventQuery{Rollout: r.ID, Limit: maxMoves}); err != nil {
 		return err
 	}
-	all, err := s.HoldsAll(ctx, store.MaxLimit)
+	all, err := s.HoldsOf(ctx, r.Service, maxHolds)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package web
 import (
 	"cmp"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -276,7 +277,7 @@ func failureOf(of changeFacts) *failureView {
 	}
 	f := e.Failures[0]
 	v := &failureView{
-		What: failureWhat(f), Error: inert(f.Error), Logs: "/services/" + r.Service + "?env=" + r.Env + "#logs",
+		What: failureWhat(f), Error: inert(f.Error), Logs: fmt.Sprintf("/services/%s/logs?%s", url.PathEscape(r.Service), url.Values{"env": {r.Env}, "change": {fmt.Sprint(r.Change)}}.Encode()),
 		Count: fmt.Sprintf("%s of the %s that were looked at.", grouped(int(f.Count)), plural(int(e.Sampled), "failed request")),
 	}
 	switch {

@@ -2,7 +2,7 @@ package web
 
 import (
 	"context"
-	"errors"
+	"net/url"
 	"slices"
 
 	"github.com/slipway-cd/slipway/internal/control"
@@ -45,7 +45,7 @@ const (
 func (w *Web) graph(ctx context.Context, q request) (page, error) {
 	p := page{Tab: "graph", Title: "Graph", Name: "graph", Live: true}
 	project, _, err := w.d.Store.Project(ctx)
-	if none := nothingYet(project, err, "Who calls whom is drawn here, from the requests that the data plane carries."); none != nil {
+	if none := nothingYet(project, err); none != nil {
 		p.View = graphView{Empty: none}
 		return p, nil
 	}
@@ -73,15 +73,12 @@ func (w *Web) graph(ctx context.Context, q request) (page, error) {
 }
 
 // nothingYet is what a page says that shows services, while there are none; nil if
-// there are.
-func nothingYet(p delivery.Project, err error, why string) *empty {
-	no, refused := errors.AsType[*delivery.Refusal](err)
-	if (!refused || no.Code != delivery.CodeNoProject) && (err != nil || len(p.Services) > 0) {
-		return nil
+// there are, or if that is not known.
+func nothingYet(p delivery.Project, err error) *empty {
+	if isNoProject(err) || err == nil && len(p.Services) == 0 {
+		return noProject()
 	}
-	return &empty{Title: "No service yet", Why: why, Commands: []emptyCommand{
-		{"Say what your services are, in the folder of their code", "slipway init"}, {"Put it in force", "slipway up"}, {"Bring a version out", "slipway deploy SERVICE VERSION"},
-	}}
+	return nil
 }
 
 // envAsked returns the environment that is asked for: the last one as a rule, for
@@ -122,7 +119,7 @@ func (v *graphView) fill(g callGraph) {
 func observed(env string, p delivery.Project, b delivery.Board, calls []control.Call) callGraph {
 	g := newCallGraph()
 	for _, row := range b.Services {
-		n := callNode{ID: serviceNode(row.Service), Name: row.Service, Href: "/services/" + pathEscape(row.Service)}
+		n := callNode{ID: serviceNode(row.Service), Name: row.Service, Href: "/services/" + url.PathEscape(row.Service)}
 		for _, cell := range row.Cells {
 			if cell.Env == env {
 				n.Version, n.Sign = cell.Version, standing(cell)
@@ -161,7 +158,7 @@ func standing(c delivery.Cell) sign {
 	case c.Want > 0 && c.Healthy == 0:
 		return sign{signFailed.Icon, "down", signFailed.Class}
 	case c.Healthy < c.Want:
-		return sign{signFailed.Icon, count(c.Healthy) + " of " + count(c.Want) + " healthy", "is-warn"}
+		return sign{signFailed.Icon, grouped(c.Healthy) + " of " + grouped(c.Want) + " healthy", "is-warn"}
 	case c.Held != nil && c.Held.Kind == delivery.Pinned:
 		return sign{signBlocked.Icon, "held", "is-warn"}
 	}

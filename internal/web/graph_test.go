@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/slipway-cd/slipway/internal/traffic"
+	"github.com/slipway-cd/slipway/internal/web/browsertest"
 )
 
 // The graph shows who calls whom as the data plane saw it, what failed in words,
@@ -42,7 +44,7 @@ func TestGraph(t *testing.T) {
 
 func TestGraphWithoutServices(t *testing.T) {
 	t.Parallel()
-	build(t).admin().get("/graph").want(http.StatusOK).says("No service yet", "slipway init", "slipway up")
+	build(t).admin().get("/graph").want(http.StatusOK).says("There is no project yet", "slipway init", "slipway up")
 }
 
 // wellFormed holds that the picture of a page is XML, and returns how many elements it has.
@@ -88,7 +90,7 @@ func TestGraphOfHostileNames(t *testing.T) {
 		g := newCallGraph()
 		names := rapid.SliceOfN(rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{hostile, `"><script>alert(1)</script>`, `javascript:alert(1)`, "]]>", "' onload='x", "\x00\x1b[2J", strings.Repeat("long", 3000)})), 1, 8).Draw(rt, "names")
 		for i, name := range names {
-			n := callNode{ID: fmt.Sprint(i), Name: inert(name), Version: inert(name), Href: "/services/" + pathEscape(name), Sign: signFailed}
+			n := callNode{ID: fmt.Sprint(i), Name: inert(name), Version: inert(name), Href: "/services/" + url.PathEscape(name), Sign: signFailed}
 			g.Nodes[n.ID] = n
 			c := g.call(n.ID, fmt.Sprint(rapid.IntRange(0, len(names)-1).Draw(rt, "to")))
 			c.Requests, c.Failed, c.Seconds = 10, 5, 10
@@ -204,5 +206,41 @@ func TestRates(t *testing.T) {
 		if got := aSecond(rate); got != want {
 			t.Errorf("aSecond(%v) = %q, want %q", rate, got, want)
 		}
+	}
+}
+
+// While calls come and go, who looks keeps what they opened, chose and are at.
+func TestGraphInABrowser(t *testing.T) {
+	t.Parallel()
+	h := build(t).harbor()
+	h.eventually("calls were seen", func() bool { return len(h.loop.Calls("")) >= 3 }, func() string { return fmt.Sprint(h.loop.Calls("")) })
+	tab := h.serve().open(browsertest.Options{})
+	tab.Go("/graph")
+	tab.AwaitText("main", "3 connections seen between them, none of them failing")
+	tab.Click("#graph-calls > summary")
+	var chosen string
+	tab.Eval(`(() => { const s = document.querySelector("#graph-around"); s.value = "payment"; document.querySelector("#graph-cart").focus(); return s.value })()`, &chosen)
+	var failing []traffic.Block
+	for second := range int64(20) {
+		failing = append(failing, traffic.Block{Route: "prod/cart", Release: "r1", Caller: "payment", Second: time.Now().Unix() - second, Requests: 50, OK: 40, Server: 10})
+	}
+	h.m.Count(failing...)
+	tab.AwaitText("main", "worst from payment to cart, where 20 % fail")
+	tab.AwaitText("#graph-calls", "failing")
+	for what, holds := range map[string]string{
+		"the table is open":               `document.querySelector("#graph-calls").open`,
+		"the choice is kept":              `document.querySelector("#graph-around").value === "payment"`,
+		"the focus is where":              `document.activeElement.id === "graph-cart"`,
+		"a line is red":                   `getComputedStyle(document.querySelector(".edge.is-bad")).stroke !== getComputedStyle(document.querySelector(".edge.is-good")).stroke`,
+		"thick is a matter of attributes": `document.querySelectorAll(".graph [style]").length === 0`,
+	} {
+		if !tab.Is(holds) {
+			t.Errorf("it is not so that %s", what)
+		}
+	}
+	tab.Type(browsertest.Enter)
+	tab.Await("the service is there", `location.pathname === "/services/cart"`)
+	for _, fault := range tab.Faults() {
+		t.Error(fault)
 	}
 }

@@ -3,7 +3,6 @@ package web
 import (
 	"fmt"
 	"math"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -179,16 +178,3 @@ func cut(text string, most int) string {
 	}
 	return string(r[:most-1]) + "…"
 }
-
-// count writes a number of things.
-func count(n int) string { return strconv.Itoa(n) }
-
-// many writes a number of things with their name.
-func many(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return strconv.Itoa(n) + " " + thing + "s"
-}
-
-func pathEscape(name string) string { return url.PathEscape(name) }

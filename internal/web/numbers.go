@@ -38,7 +38,7 @@ const (
 func (w *Web) numbers(ctx context.Context, q request) (page, error) {
 	p := page{Tab: "numbers", Title: "Metrics", Name: "numbers", Live: true}
 	project, _, err := w.d.Store.Project(ctx)
-	if none := nothingYet(project, err, "Requests, errors and latency of each release are drawn here, and every number that a service tells of itself."); none != nil {
+	if none := nothingYet(project, err); none != nil {
 		p.View = numbersView{Empty: none}
 		return p, nil
 	}

@@ -59,7 +59,7 @@ func TestNumbersPage(t *testing.T) {
 	admin.get("/numbers?env=moon").want(http.StatusNotFound).says("moon")
 	h.anyone().get("/numbers").want(http.StatusOK)
 	h.nobody().get("/numbers").want(http.StatusSeeOther)
-	build(t).admin().get("/numbers").want(http.StatusOK).says("No service yet", "slipway up")
+	build(t).admin().get("/numbers").want(http.StatusOK).says("There is no project yet", "slipway up")
 }
 
 // Without a server that answers PromQL, what Slipway keeps is asked for by series,

@@ -3,7 +3,6 @@ package web
 import (
 	"cmp"
 	"context"
-	"errors"
 	"io/fs"
 	"path"
 	"slices"
@@ -131,9 +130,9 @@ func (w *Web) settingsFacts(ctx context.Context) ([]fact, error) {
 		{Name: "Address", Value: w.d.Addr, Class: "mono"},
 		{Name: "Up", Value: "since " + clock(w.began) + ", " + ago(time.Now(), w.began)},
 		{Name: "Data plane", Value: plane},
-		{Name: "Instances", Value: many(len(vitals.Instances), "instance")},
-		{Name: "Under way", Value: many(len(vitals.Open), "rollout")},
-		{Name: "Numbers kept", Value: count(vitals.Numbers.Series) + " series of at most " + count(vitals.Numbers.Most) + ", about " + count(vitals.Numbers.Bytes>>20) + " MiB"},
+		{Name: "Instances", Value: plural(len(vitals.Instances), "instance")},
+		{Name: "Under way", Value: plural(len(vitals.Open), "rollout")},
+		{Name: "Numbers kept", Value: grouped(vitals.Numbers.Series) + " series of at most " + grouped(vitals.Numbers.Most) + ", about " + grouped(vitals.Numbers.Bytes>>20) + " MiB"},
 		{Name: "Numbers refused", Value: refusedText(vitals)},
 	}, nil
 }
@@ -144,7 +143,7 @@ func refusedText(v control.Vitals) string {
 	var parts []string
 	for i, r := range v.Refused {
 		if i == most {
-			parts = append(parts, "and "+count(len(v.Refused)-most)+" more")
+			parts = append(parts, "and "+grouped(len(v.Refused)-most)+" more")
 			break
 		}
 		parts = append(parts, inert(r.Service+" "+r.Name+" ("+r.Why+")"))
@@ -158,7 +157,7 @@ func refusedText(v control.Vitals) string {
 // projectCard shows the file in force, and what the ledger says of who put it.
 func (w *Web) projectCard(ctx context.Context) (*projectCard, error) {
 	p, src, err := w.d.Store.Project(ctx)
-	if no, refused := errors.AsType[*delivery.Refusal](err); refused && no.Code == delivery.CodeNoProject {
+	if isNoProject(err) {
 		return nil, nil
 	}
 	if err != nil {
