@@ -75,19 +75,26 @@ func lookAt(t *testing.T, tab *browsertest.Tab, path string) {
 	tab.Size(1280, 900)
 }
 
-// overflow holds that the page is no wider than the window, and says what sticks out.
-func overflow(t *testing.T, tab *browsertest.Tab, at string) {
-	t.Helper()
-	var wide []string
-	tab.Eval(`(() => {
+// sticksOut lists what is wider than the window, if the page is.
+const sticksOut = `(() => {
 	const w = document.documentElement.clientWidth;
 	if (document.documentElement.scrollWidth <= w) return [];
 	return [w + " < " + document.documentElement.scrollWidth, ...[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > w + 1)
 		.slice(0, 5).map(e => e.tagName + "." + e.getAttribute("class") + "#" + e.id + " to " + Math.round(e.getBoundingClientRect().right))];
-})()`, &wide)
-	if len(wide) > 0 {
-		t.Errorf("%s is wider than the window: %q", at, wide)
+})()`
+
+// overflow holds that the page is no wider than the window once its charts are
+// drawn anew, and says what sticks out.
+func overflow(t *testing.T, tab *browsertest.Tab, at string) {
+	t.Helper()
+	var wide []string
+	for range 100 {
+		if tab.Eval(sticksOut, &wide); len(wide) == 0 {
+			return
+		}
+		tab.Eval("new Promise(resolve => requestAnimationFrame(() => resolve([])))", &[]string{})
 	}
+	t.Errorf("%s is wider than the window: %q", at, wide)
 }
 
 // A page is light on a slow line, each of them, and so is all that they load.

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/slipway-cd/slipway/internal/web/browsertest"
+)
+
+// stage is the demo, run by the real binary, with a browser before it.
+type stage struct {
+	t        *testing.T
+	bin      string
+	state    string
+	origin   string
+	chromium browsertest.Browser
+}
+
+// raise builds the binary, begins the demo and waits until every service runs. In
+// the end nothing of it does.
+func raise(t *testing.T) *stage {
+	t.Helper()
+	s := &stage{t: t, bin: filepath.Join(t.TempDir(), "slipway")}
+	if out, err := exec.Command("go", "build", "-o", s.bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	dir, err := os.MkdirTemp("", "pages") // short, for sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	s.state = filepath.Join(dir, ".slipway")
+	cmd := exec.CommandContext(t.Context(), s.bin, "demo", "--fast", "--dir", dir, "--port", strconv.Itoa(freeBase(t)))
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = time.Minute
+	var talk lines
+	cmd.Stderr = &talk
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cmd.Wait(); err != nil && t.Context().Err() == nil {
+			t.Errorf("the demo ended: %v\n%s", err, talk.String())
+		}
+	})
+	t.Cleanup(s.chromium.Close)
+	at := make(chan string, 1)
+	go func() {
+		page := regexp.MustCompile(`Page +(http://\S+)`)
+		for said := bufio.NewScanner(out); said.Scan(); {
+			talk.Write([]byte(said.Text() + "\n"))
+			if m := page.FindStringSubmatch(said.Text()); m != nil {
+				at <- m[1]
+			}
+		}
+	}()
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	select {
+	case s.origin = <-at:
+	case <-late.C:
+		t.Fatalf("the demo did not begin:\n%s", talk.String())
+	}
+	return s
+}
+
+// lines is what a program said, written and read by different goroutines.
+type lines struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.String()
+}
+
+// slipway runs a command against the stage and returns what it printed.
+func (s *stage) slipway(args ...string) string {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, s.bin, append(args, "--state", s.state)...).CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("slipway %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// signIn opens a tab by the link that slipway open prints.
+func (s *stage) signIn(o browsertest.Options) *browsertest.Tab {
+	s.t.Helper()
+	o.Origin = s.origin
+	tab := s.chromium.Open(s.t, o)
+	said := strings.TrimSpace(s.slipway("open"))
+	_, path, ours := strings.Cut(said, s.origin)
+	if !ours {
+		s.t.Fatalf("slipway open printed %q, want a link to %s", said, s.origin)
+	}
+	tab.Go(path)
+	return tab
+}
+
+// hands do what a person does with a page, one way or the other.
+type hands interface {
+	press(text string)              // a link or a button, by what people read on it
+	write(selector, text string)    // into a field
+	choose(selector, option string) // of a list
+}
+
+// mouse is somebody who clicks.
+type mouse struct{ *browsertest.Tab }
+
+func (m mouse) press(text string) { m.Press(text) }
+
+func (m mouse) write(selector, text string) {
+	m.Click(selector)
+	m.Type(text)
+}
+
+func (m mouse) choose(selector, option string) { m.Choose(selector, option) }
+
+// keyboard is somebody who never touches a mouse.
+type keyboard struct{ *browsertest.Tab }
+
+func (k keyboard) press(text string) {
+	k.TabToText(text)
+	k.Type(browsertest.Enter)
+}
+
+func (k keyboard) write(selector, text string) {
+	k.TabTo(selector)
+	k.Type(text)
+}
+
+func (k keyboard) choose(selector, option string) {
+	k.TabTo(selector)
+	k.Type(option)
+	k.Await(option+" is chosen", `document.activeElement.options[document.activeElement.selectedIndex].text.trim().startsWith("`+option+`")`)
+}
+
+// patience is how long a rollout of the demo may take on a busy machine.
+const patience = 4 * time.Minute
+
+// player plays the story of the demo at a tab.
+type player struct {
+	*browsertest.Tab
+	hands
+}
+
+// service goes to the page of a service.
+func (p player) service(name string) {
+	p.press("Services")
+	p.AwaitText("h1", "Services")
+	p.press(name)
+	p.AwaitText("h1", name)
+}
+
+// deploy deploys a version and is then on the page of the change.
+func (p player) deploy(service, version string) {
+	p.service(service)
+	p.press("Deploy…")
+	p.Await("versions can be chosen", `document.querySelector("#act-version")`)
+	p.choose("#act-version", version)
+	p.press("Show what it would do")
+	p.AwaitText("main", "prod")
+	p.press("Deploy")
+	p.Await("the change is shown", `location.pathname.startsWith("/changes/")`)
+	p.AwaitText("h1", service)
+}
+
+// ends waits until the page of the change says how it ended.
+func (p player) ends(sign, said string) {
+	p.AwaitFor(patience, "the change ends: "+said, `document.querySelector("#verdict.`+sign+` h2")?.innerText.includes("`+said+`")`)
+}
+
+// play is the story: a good version goes out, a bad one is caught and held, the
+// hold is lifted, the good one is taken back, and a switch is made.
+func (p player) play(t *testing.T) {
+	t.Log("payment v2 goes out")
+	p.deploy("payment", "v2")
+	p.ends("is-good", "v2 went into prod")
+
+	t.Log("payment v3-bad is caught")
+	p.deploy("payment", "v3-bad")
+	p.ends("is-bad", "Rolled back automatically")
+	p.AwaitText("#verdict", "on hold")
+	p.AwaitText("#why", "worse")
+	p.Await("the curve is drawn", `document.querySelector("slipway-chart canvas")`)
+	p.AwaitText("#failure", "POST /charge → 502")
+
+	t.Log("the hold is lifted")
+	p.press("Release hold on v3-bad…")
+	p.AwaitText("dialog[open], main", "v3-bad")
+	p.press("Release")
+	p.AwaitText("h1", "payment")
+
+	t.Log("payment goes back")
+	p.service("payment")
+	p.press("Roll back prod…")
+	p.AwaitText("dialog[open]", "v1")
+	p.write("#act-type", "payment")
+	p.press("Roll back")
+	p.Await("the change is shown", `location.pathname.startsWith("/changes/")`)
+	p.ends("is-good", "went back to v1")
+
+	t.Log("shop v2 is switched to")
+	p.deploy("shop", "v2")
+	p.ends("is-good", "v2 went into prod")
+}
+
+// The story of the demo, on the real binary with real services and shoppers.
+func TestStoryByClicks(t *testing.T) {
+	s := raise(t)
+	tab := s.signIn(browsertest.Options{})
+	p := player{tab, mouse{tab}}
+	p.press("Sign in")
+	tab.AwaitText("h1", "can be deployed")
+	p.play(t)
+}
