@@ -28,6 +28,7 @@ type Cell struct {
 	Version string    `json:"version,omitempty"` // "" when nothing is deployed
 	Change  ChangeID  `json:"change,omitempty"`
 	Since   time.Time `json:"since,omitzero"`
+	Before  ReleaseID `json:"previous,omitempty"` // what a rollback goes to
 	Want    int       `json:"want"`
 	Healthy int       `json:"healthy"`
 	Flight  *Flight   `json:"in_flight,omitempty"`

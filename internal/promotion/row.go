@@ -61,7 +61,7 @@ func inTheWay(w World, first delivery.Cell, service string) (*delivery.Gate, str
 func cell(w World, service, env string, healthy Healthy) delivery.Cell {
 	c := delivery.Cell{Env: env}
 	if s, ok := w.Stable(service, env); ok {
-		c.Release, c.Version, c.Change, c.Since = s.Release, s.Version, s.Change, s.Since
+		c.Release, c.Version, c.Change, c.Since, c.Before = s.Release, s.Version, s.Change, s.Since, s.Previous
 		c.Healthy, c.Want = healthy(service, env, s.Release)
 	}
 	if r, ok := w.Flight(service, env); ok {

@@ -143,6 +143,8 @@ func (w *Web) actBack(who delivery.Who, service string, c delivery.Cell) action 
 	switch {
 	case c.Flight == nil && c.Version == "":
 		return a.unless("nothing of " + service + " runs in " + c.Env)
+	case c.Flight == nil && c.Before == "":
+		return a.unless(service + " " + c.Version + " is the first release in " + c.Env + ": there is nothing to go back to")
 	case c.Flight != nil && c.Flight.State == delivery.Reverting:
 		return a.unless(c.Flight.Version + " is on its way back in " + c.Env)
 	}

@@ -60,7 +60,9 @@ func TestActionsOfService(t *testing.T) {
 	w := build(t).pages
 	pin := &delivery.Hold{Kind: delivery.Pinned, Service: "cart", Env: "prod", Why: "a sale", By: "bob"}
 	staging := delivery.Cell{Env: "staging", Release: "r2", Version: "v2", Change: 7}
-	prod := delivery.Cell{Env: "prod", Release: "r1", Version: "v1", Change: 3}
+	prod := delivery.Cell{Env: "prod", Release: "r1", Version: "v1", Change: 3, Before: "r0"}
+	first := prod
+	first.Before = ""
 	held := prod
 	held.Held = pin
 	flight := prod
@@ -74,6 +76,7 @@ func TestActionsOfService(t *testing.T) {
 		"on its way":        {w.actionsOfService(deployer(), delivery.Row{Service: "cart", Cells: []delivery.Cell{staging, flight}}), "Deploy… · Roll back prod…"},
 		"never deployed":    {w.actionsOfService(deployer(), delivery.Row{Service: "cart", Cells: []delivery.Cell{{Env: "staging"}, {Env: "prod"}}}), "Deploy… · Roll back prod… (nothing of cart runs in prod)"},
 		"a cell":            {w.actionsOfCell(deployer(), "cart", prod), "Roll back prod… · Hold prod…"},
+		"a first release":   {w.actionsOfCell(deployer(), "cart", first), "Roll back prod… (cart v1 is the first release in prod: there is nothing to go back to) · Hold prod…"},
 		"a held cell":       {w.actionsOfCell(deployer(), "cart", held), "Roll back prod… · Release hold on prod…"},
 		"a version":         {w.actionsOfVersion(deployer(), "cart", "prod", control.Version{Version: "v1", Release: "r1", StableIn: []string{"prod"}}), "Deploy v1… · Roll back prod to v1… (v1 is what runs in prod) · Hold v1…"},
 		"a held version":    {w.actionsOfVersion(deployer(), "cart", "prod", control.Version{Version: "v3", Release: "r3", Held: &delivery.Hold{Kind: delivery.Quarantine, Service: "cart", Version: "v3", Why: "bad"}}), "Deploy v3… (v3 is on hold: bad) · Roll back prod to v3… (v3 is on hold: bad) · Release hold on v3…"},

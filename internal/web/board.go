@@ -274,7 +274,9 @@ func toneOf(row delivery.Row, env string) string {
 func (w *Web) actionsOfRow(who delivery.Who, row delivery.Row, env string) []action {
 	for _, c := range slices.Backward(row.Cells) {
 		if c.Env == env || env == "" && (c.Version != "" || c.Flight != nil) {
-			return []action{w.actBack(who, row.Service, c).class("plain")}
+			a := w.actBack(who, row.Service, c).class("plain")
+			a.ID = "back-" + row.Service // the one of its row, and short: there are fifty
+			return []action{a}
 		}
 	}
 	return nil

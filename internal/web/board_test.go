@@ -174,6 +174,10 @@ func TestBoardTeaches(t *testing.T) {
 		h.admin().get(path).want(http.StatusOK).says("There is no project yet", "slipway init", "slipway up", "slipway deploy SERVICE")
 	}
 	h.project(harborYAML)
+	a := h.pages.actBack(delivery.Who{Name: "ann", Access: delivery.Admin}, "cart", delivery.Cell{Env: "prod", Version: "v1", Release: "r1"})
+	if a.Why != "cart v1 is the first release in prod: there is nothing to go back to" {
+		t.Errorf("the way back of a first release = %+v", a)
+	}
 	h.admin().get("/").want(http.StatusOK).says("Nothing is deployed yet", "slipway deploy shop", "3 of 3 services can be deployed right now", "staging, then prod")
 	h.admin().get("/services/cart").want(http.StatusOK).says("No release yet", "slipway deploy cart", "None runs", "nothing before it")
 	h.admin().get("/environments").want(http.StatusOK).says("Nothing differs between staging and prod", "nothing yet")

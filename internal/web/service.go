@@ -138,9 +138,6 @@ func (w *Web) places(who delivery.Who, s control.Service) []servicePlace {
 				p.Before, p.Warm = r.Version, r.Warm
 			}
 		}
-		if p.Before == "" && c.Version != "" && c.Flight == nil {
-			p.Act[0] = p.Act[0].unless(c.Version + " is the first release in " + c.Env + ": there is nothing to go back to")
-		}
 		out = append(out, p)
 	}
 	return out

@@ -199,12 +199,19 @@
     link?.focus({ preventScroll: true });
     link?.scrollIntoView({ block: "nearest" });
   };
+  // The way back of the row that has the focus; else the page's own, which no row of a
+  // list of many services has.
+  const wayBack = () => {
+    const selector = "[data-key=r]:not([aria-disabled=true])";
+    const row = rows().find((row) => row.contains(document.activeElement));
+    return row?.querySelector(selector) ?? [...main.querySelectorAll(selector)].find((link) => !link.closest("table"));
+  };
   const keys = {
     "/": () => { const field = find("#main [data-filter], #main .filter input:not([type=hidden]), #main input[type=search]"); field?.focus(); field?.select?.(); },
     "?": () => follow(find("a[data-keys]")),
     j: () => step(1),
     k: () => step(-1),
-    r: () => follow(find("#main [data-key=r]:not([aria-disabled=true])")),
+    r: () => follow(wayBack()),
     g: () => { chord = Date.now(); },
   };
   let chord = 0;

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/web/browsertest"
 )
 
@@ -50,6 +51,32 @@ func TestFollowLogsInABrowser(t *testing.T) {
 	if !tab.Is(`document.querySelector("#log").textContent.split("many 599.").length === 2`) {
 		t.Error("following again shows lines twice")
 	}
+	for _, fault := range tab.Faults() {
+		t.Error(fault)
+	}
+}
+
+// On the board the key of the way back means the row that is walked to, and no
+// other; without one it means nothing.
+func TestWayBackByKeyOnTheBoard(t *testing.T) {
+	t.Parallel()
+	h := build(t).project(harborYAML).run()
+	h.settled(h.deploy("payment", "v1"))
+	h.settled(h.deploy("cart", "v1"))
+	h.settled(h.submit(control.Submission{Service: "cart", Version: "v2", Bundle: h.bundle("cart v2"), Env: "staging"}))
+	tab := h.serve().open(browsertest.Options{})
+	tab.Go("/?env=staging")
+	tab.Type("r")
+	tab.Type("jjj")
+	tab.Await("the third row is walked to", `document.activeElement.closest("tr")?.id === "s-shop"`)
+	tab.Type("kk")
+	tab.Await("the first row is walked to", `document.activeElement.closest("tr")?.id === "s-cart"`)
+	if tab.Is(`document.querySelector("dialog").open`) {
+		t.Error("a key without a row opened something")
+	}
+	tab.Type("r")
+	tab.Await("the dialog is open", `document.querySelector("dialog").open`)
+	tab.AwaitText("dialog", "Roll back cart in staging")
 	for _, fault := range tab.Faults() {
 		t.Error(fault)
 	}
