@@ -81,14 +81,14 @@ const (
 )
 
 // maxReleases is how many releases are told of.
-const maxReleases = 4
+const maxReleases = 3
 
 // Spans of signals, and how fine they are told.
 const (
 	ShortSpan = 10 * time.Minute
 	shortStep = 6 * time.Second
 	LongSpan  = 24 * time.Hour
-	longStep  = 10 * time.Minute
+	longStep  = 15 * time.Minute
 	late      = 4 * time.Second // after which the seconds of the data plane are complete
 	lateLong  = 2 * time.Minute // and its minutes
 )

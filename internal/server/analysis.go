@@ -89,7 +89,7 @@ func (s *Server) queryMetrics(ctx context.Context, in *queryMetricsInput) (*outp
 type signalsInput struct {
 	ServiceRef
 	Env  string `query:"env" maxLength:"100" doc:"the environment meant; empty: the last one"`
-	Last string `query:"last" enum:"10m,24h" default:"10m" doc:"ten minutes in steps of six seconds, or a day in steps of ten minutes"`
+	Last string `query:"last" enum:"10m,24h" default:"10m" doc:"ten minutes in steps of six seconds, or a day in steps of a quarter of an hour"`
 }
 
 func (s *Server) signals(ctx context.Context, in *signalsInput) (*output[control.Golden], error) {

@@ -8,10 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-cd/slipway/internal/analysis"
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/metric"
 	"github.com/slipway-cd/slipway/internal/metric/prometheus/prometheustest"
+	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
 // measured is a house in which cart has told numbers of itself for a minute, and was
@@ -60,6 +62,35 @@ func TestNumbersPage(t *testing.T) {
 	h.anyone().get("/numbers").want(http.StatusOK)
 	h.nobody().get("/numbers").want(http.StatusSeeOther)
 	build(t).admin().get("/numbers").want(http.StatusOK).says("There is no project yet", "slipway up")
+}
+
+// The page is light with all that it may show: four releases, a question that is
+// answered, and more names than are offered.
+func TestNumbersWeight(t *testing.T) {
+	t.Parallel()
+	h := build(t).project(harborYAML)
+	now := time.Now()
+	for second := -700; second <= 0; second++ {
+		at := now.Add(time.Duration(second) * time.Second)
+		f := traffic.Frame{At: at, Boot: "a"}
+		for r := range 6 {
+			n := uint64(1000 + (second*second*(r+3))%977)
+			f.Blocks = append(f.Blocks, traffic.Block{Route: "prod/cart", Release: delivery.ReleaseID(fmt.Sprintf("r%d-of-a-long-name", r)), Second: at.Unix(), Requests: n, OK: n - n/13, Server: n / 13, Units: n, Bins: map[int]uint32{analysis.Bin(float64(n) / 7e4): uint32(n)}})
+		}
+		h.numbers.Take(f, at)
+	}
+	of := metric.Series{From: delivery.FromService, Service: "cart", Env: "prod", Release: "r1-of-a-long-name", Instance: "a"}
+	for i := range 300 {
+		h.numbers.Add([]metric.Sample{{Series: of.Named(fmt.Sprintf("a_number_with_a_name_that_is_rather_long_%03d_total", i), nil), Kind: metric.Counter, At: now, Value: 1}})
+	}
+	r := h.admin().get("/numbers?service=cart&env=prod&q=latency").want(http.StatusOK)
+	r.says("3 more releases answered in this time", "0.95 quantile of latency", "Choose one of them", "a_number_with_a_name_that_is_rather_long_039_total")
+	r.has("/numbers?env=prod&amp;last=10m&amp;q=a_number_with_a_name_that_is_rather_long_000_total&amp;service=cart&amp;where=slipway")
+	const drawn, most, chart = 6, 10, 6800 // of processors, memory, restarts and error lines nothing is told here
+	t.Logf("%d bytes", len(r.Body))
+	if n := strings.Count(r.Body, "<slipway-chart"); n != drawn || len(r.Body)+(most-drawn)*chart >= 100_000 {
+		t.Errorf("the page has %d bytes with %d charts, want less than 100,000 with %d", len(r.Body), n, most)
+	}
 }
 
 // Without a server that answers PromQL, what Slipway keeps is asked for by series,
@@ -115,7 +146,7 @@ func TestNumbersOfPrometheus(t *testing.T) {
 		t.Helper()
 		return admin.get("/numbers?" + url.Values{"service": {"cart"}, "q": {q}}.Encode()).want(http.StatusOK)
 	}
-	r := ask("sum by (shop) (rate(orders_total[30s]))").says("Prometheus at "+server.URL, `{shop="s10"}`, "4 more series are not drawn")
+	r := ask("sum by (shop) (rate(orders_total[30s]))").says("Prometheus at "+server.URL, `{shop="s10"}`, "6 more series are not drawn")
 	r.has(`{shop=&#34;s13&#34;} last 3.0, at most 3.0`)
 	if strings.Contains(r.Body, "hx-sse:connect") {
 		t.Error("the page asks the server again and again")

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,8 +25,9 @@ const (
 
 // Bounds of an answer, and of the names that are offered.
 const (
-	maxAskedLines = 8
-	maxNames      = 200
+	maxAskedLines = 6
+	maxNames      = 100
+	maxNameLinks  = 40
 )
 
 // numbersAsk is a question for any number, and its answer.
@@ -38,11 +40,29 @@ type numbersAsk struct {
 	Quantile string
 	Names    []embedded.Name
 	More     int // names that are not offered
+	Links    []nameLink
 
 	Answer *chart
 	Note   string // what the answer leaves out
 	Wrong  string // why there is none
 	Next   string
+}
+
+// nameLink leads to one number.
+type nameLink struct{ Name, Href string }
+
+// links leads to the first of the names that are known, those of the service itself
+// before those that everybody has.
+func (a *numbersAsk) links(v numbersView) {
+	names := slices.Clone(a.Names)
+	slices.SortStableFunc(names, func(x, y embedded.Name) int {
+		own := map[bool]int{true: 0, false: 1}
+		return own[x.From == delivery.FromService] - own[y.From == delivery.FromService]
+	})
+	for _, n := range names[:min(len(names), maxNameLinks)] {
+		where := url.Values{"service": {v.Service}, "env": {v.Env}, "last": {v.Last}, "where": {whereSlipway}, "q": {n.Name}}
+		a.Links = append(a.Links, nameLink{inert(n.Name), "/numbers?" + where.Encode()})
+	}
 }
 
 // askNumbers reads a question and answers it. What is wrong with it is a part of
@@ -63,6 +83,7 @@ func (w *Web) askNumbers(ctx context.Context, form url.Values, v numbersView, se
 	if a.Names, a.More = w.d.Loop.Names(v.Env, v.Service); len(a.Names) > maxNames {
 		a.Names, a.More = a.Names[:maxNames], a.More+len(a.Names)-maxNames
 	}
+	a.links(v)
 	if strings.TrimSpace(a.Query) == "" {
 		return a, nil
 	}
@@ -116,7 +137,7 @@ func (w *Web) askSlipway(ctx context.Context, a *numbersAsk, v numbersView) erro
 	}
 	c := chart{ID: "number-asked", Title: q.said() + " of " + inert(a.Query), From: first, To: last - step}
 	for _, line := range lines[:min(len(lines), maxAskedLines)] {
-		c.Series = append(c.Series, series{Name: inert(line.Version + labelsText(line.Labels)), Values: spreadPoints(line.Points, first, last, step)})
+		c.Series = append(c.Series, series{Name: inert(cmp.Or(line.Version, string(line.Release)) + labelsText(line.Labels)), Values: spreadPoints(line.Points, first, last, step)})
 	}
 	a.answer(c, len(lines)-maxAskedLines)
 	return nil
@@ -205,7 +226,7 @@ func (w *Web) askPrometheus(ctx context.Context, a *numbersAsk, v numbersView) e
 func (v numbersView) window() (first, last, step int64) {
 	step = 6
 	if v.Last == lastLong {
-		step = 600
+		step = 900
 	}
 	last = time.Now().Add(-4*time.Second).Unix() / step * step
 	return last - int64(v.span()/time.Second), last, step
