@@ -23,6 +23,9 @@ func chartsOf(of changeFacts, weights []weighed) (charts []chart, none string) {
 		return nil, "The first numbers are drawn in a few seconds."
 	}
 	first, last := t.Moments[0].Second, t.Moments[len(t.Moments)-1].Second
+	if n := len(weights); n > 0 { // a way back is drawn when it was, though nothing is judged any more by then
+		last = max(last, first+((weights[n-1].At.Unix()-first)/t.Every+1)*t.Every)
+	}
 	base := chart{From: first, To: last, Marks: marksOf(r, weights, first, last)}
 	base.Offset, base.Zone = zone(of.Change.Submitted)
 	n := int((last-first)/t.Every) + 1

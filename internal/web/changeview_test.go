@@ -284,23 +284,23 @@ func TestCharts(t *testing.T) {
 		t.Fatalf("%d charts, %q", len(charts), none)
 	}
 	e, w, l := charts[0], charts[1], charts[2]
-	if e.From != 1000 || e.To != 1008 || len(e.Series[0].Values) != 5 || e.Top != 10 {
+	if e.From != 1000 || e.To != 1010 || len(e.Series[0].Values) != 6 || e.Top != 10 {
 		t.Errorf("errors from %d to %d, %d values, top %v", e.From, e.To, len(e.Series[0].Values), e.Top)
 	}
 	near := func(got []float64, want ...float64) bool {
 		return slices.EqualFunc(got, want, func(a, b float64) bool { return math.IsNaN(a) && math.IsNaN(b) || math.Abs(a-b) < 1e-9 })
 	}
 	gap := math.NaN()
-	if got := e.Series[0].Values; !near(got, gap, 3, 3, 3, 6.1) {
+	if got := e.Series[0].Values; !near(got, gap, 3, 3, 3, 6.1, gap) {
 		t.Errorf("canary = %v", got)
 	}
-	if low, high := e.Band.Low, e.Band.High; !near(low, gap, 0, 0, 0, 5.3) || !near(high, gap, 10, 10, 10, 6.8) {
+	if low, high := e.Band.Low, e.Band.High; !near(low, gap, 0, 0, 0, 5.3, gap) || !near(high, gap, 10, 10, 10, 6.8, gap) {
 		t.Errorf("band = %v to %v, want nothing known to be the whole axis", low, high)
 	}
-	if !near(w.Series[0].Values, 0, 5, 5, 5, 0) {
+	if !near(w.Series[0].Values, 0, 5, 5, 5, 0, 0) {
 		t.Errorf("weight = %v", w.Series[0].Values)
 	}
-	if !near(l.Series[0].Values, gap, 183, gap, gap, 200) {
+	if !near(l.Series[0].Values, gap, 183, gap, gap, 200, gap) {
 		t.Errorf("latency = %v", l.Series[0].Values)
 	}
 	if !strings.Contains(e.Sentence, "6.1 % on v3 and 0.4 % on v2 at the end") || e.Band.Name != "99 % sure" {
