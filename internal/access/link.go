@@ -41,16 +41,25 @@ func (g *Guard) Link(ctx context.Context, p Pass) (SignInLink, error) {
 	return SignInLink{Path: "/sign-in?code=" + url.QueryEscape(code), Ends: l.Ends}, err
 }
 
-// Peek refuses a code that opens nothing, and does not use one up that does.
-func (g *Guard) Peek(r *http.Request, code string) error {
+// Peek returns whom a code signs in, and does not use it up. One that opens nothing is
+// refused.
+func (g *Guard) Peek(r *http.Request, code string) (delivery.Who, error) {
 	if code == "" || g.d.Store == nil {
-		return usedUp()
+		return delivery.Who{}, usedUp()
 	}
-	l, found, err := g.d.Store.Link(r.Context(), hashOf(code))
-	if err == nil && (!found || !time.Now().Before(l.Ends)) {
+	ctx, now := r.Context(), time.Now()
+	l, found, err := g.d.Store.Link(ctx, hashOf(code))
+	if err != nil {
+		return delivery.Who{}, err
+	}
+	if !found || !now.Before(l.Ends) {
+		return delivery.Who{}, usedUp()
+	}
+	access, _, err := g.accessOf(ctx, g.d.Store.Reader, l.Token, now)
+	if err == nil && access == delivery.Nobody {
 		err = usedUp()
 	}
-	return err
+	return delivery.Who{Name: l.Name, Access: access}, err
 }
 
 // Redeem opens a session for who shows the code of a sign-in link, and sets its

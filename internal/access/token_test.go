@@ -148,6 +148,9 @@ func TestTokenEnds(t *testing.T) {
 		h.wants("revoked", h.bearer(secrets["goes"]), "unauthorized: the token goes was revoked by ann; slipway token create goes --role admin")
 		for name, b := range browsers {
 			h.wants("browser of "+name, b.ask("GET", "/x"), "  ")
+			if who, err := h.guard.Peek(httptest.NewRequest("GET", "http://"+testAddr+"/sign-in", nil), codes[name]); err == nil {
+				t.Errorf("the link of %s still looks good, for %+v", name, who)
+			}
 			h.wants("link of "+name, b.ask("POST", "/redeem", "code="+codes[name]), "unauthorized")
 			h.wants("sign-in of "+name, h.browser().signIn(secrets[name]), "unauthorized")
 		}
@@ -237,7 +240,11 @@ func TestLinks(t *testing.T) {
 		h := build(t)
 		code := h.link()
 		peek := func(code string) error {
-			return h.guard.Peek(httptest.NewRequest("GET", "http://"+testAddr+"/sign-in", nil), code)
+			who, err := h.guard.Peek(httptest.NewRequest("GET", "http://"+testAddr+"/sign-in", nil), code)
+			if want := (delivery.Who{Name: "ann", Access: delivery.Admin}); err == nil && who != want {
+				t.Errorf("it signs in %+v, want %+v", who, want)
+			}
+			return err
 		}
 		for range 3 {
 			if err := peek(code); err != nil {

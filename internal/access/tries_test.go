@@ -84,6 +84,28 @@ func TestTriesInAll(t *testing.T) {
 	}
 }
 
+// A crowd of addresses is not remembered whole: who failed longest ago is forgotten.
+func TestTriesForgetTheOldest(t *testing.T) {
+	var limit tries
+	now := time.Unix(1e9, 0)
+	at := func(i int) client {
+		return client{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i / 256), byte(i % 256)}), 32)}
+	}
+	const crowd = 3 * maxClients
+	for i := range crowd {
+		now = now.Add(time.Millisecond)
+		limit.failed(at(i), now)
+	}
+	if len(limit.of) != maxClients {
+		t.Errorf("%d addresses are remembered, want %d", len(limit.of), maxClients)
+	}
+	for i, want := range map[int]bool{0: false, crowd - maxClients - 1: false, crowd - maxClients: true, crowd - 1: true} {
+		if _, there := limit.of[at(i)]; there != want {
+			t.Errorf("address %d is remembered: %v, want %v", i, there, want)
+		}
+	}
+}
+
 // Whatever is tried from wherever: what is remembered is bounded, a wait is never
 // longer than it may be, and once it is over a try is looked at.
 func TestTriesAreBounded(t *testing.T) {

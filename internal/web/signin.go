@@ -13,11 +13,12 @@ import (
 
 // signInView is the page that asks for a token, or for a click when a link has a code.
 type signInView struct {
-	To   string // where to go then
-	Code string // of a link that is good; "" asks for a token
-	Why  string // the last try failed; "" on the first
-	Next string // the command that comes next
-	Wait int    // seconds until the next try is looked at; 0 is now
+	To   string       // where to go then
+	Code string       // of a link that is good; "" asks for a token
+	Who  delivery.Who // whom the link signs in
+	Why  string       // the last try failed; "" on the first
+	Next string       // the command that comes next
+	Wait int          // seconds until the next try is looked at; 0 is now
 }
 
 // signInPage asks. The code of a link is not used up by looking: what shows previews
@@ -29,7 +30,8 @@ func (w *Web) signInPage(rw http.ResponseWriter, r *http.Request) {
 		w.askToken(rw, r, http.StatusOK, v)
 		return
 	}
-	if err := w.d.Guard.Peek(r, v.Code); err != nil {
+	var err error
+	if v.Who, err = w.d.Guard.Peek(r, v.Code); err != nil {
 		w.notSignedIn(rw, r, signInView{To: v.To}, err)
 		return
 	}

@@ -77,7 +77,7 @@ func TestSignInByLink(t *testing.T) {
 	path := h.link(testToken, "ann")
 	_, code, _ := strings.Cut(path, "=")
 	for range 3 {
-		r := h.nobody().get(path+"&to=/graph").want(http.StatusOK).says("signs this browser in").has(`name="code" value="`+code+`"`, `value="/graph"`)
+		r := h.nobody().get(path+"&to=/graph").want(http.StatusOK).says("signs this browser in as ann , admin.").has(`name="code" value="`+code+`"`, `value="/graph"`)
 		if strings.Count(r.Body, code) != 1 || strings.Count(r.Body, "<button class=\"button") != 1 || strings.Contains(r.Body, "type=\"password\"") {
 			t.Errorf("want the code once and one button:\n%s", r.Body)
 		}
