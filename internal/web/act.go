@@ -87,7 +87,7 @@ func (w *Web) actPage(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v := w.newActView(r, f)
-	if err := mayAct(who, f); err != nil {
+	if err := f.allowed(who); err != nil {
 		w.showAct(rw, r, who, w.refused(r.Context(), v, err))
 		return
 	}
@@ -102,14 +102,6 @@ func (w *Web) actPage(rw http.ResponseWriter, r *http.Request) {
 		}
 	}
 	w.showAct(rw, r, who, w.preflight(r.Context(), v, who))
-}
-
-// mayAct refuses who may not do what a form asks for.
-func mayAct(who delivery.Who, f actForm) error {
-	if f.Glass {
-		return access.BreakGlass(who)
-	}
-	return access.Need(who, delivery.Deployer)
 }
 
 // actDo does an action, and goes on to what it is about. What it cannot do now is
@@ -135,7 +127,7 @@ func (w *Web) actDo(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v := w.newActView(r, f)
-	if err := mayAct(who, f); err != nil {
+	if err := f.allowed(who); err != nil {
 		w.showAct(rw, r, who, w.refused(r.Context(), v, err))
 		return
 	}

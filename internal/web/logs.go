@@ -246,12 +246,12 @@ func (a logsAsk) picks(l workload.LogLine) bool {
 
 // followLogs sends the lines that come, each as the element that the page shows it
 // in. Its id is the time of the line: who comes back is sent what came meanwhile.
-func (w *Web) followLogs(rw http.ResponseWriter, q request) {
-	err := w.stillReads(q.Context(), q)
+func (w *Web) followLogs(ctx context.Context, rw http.ResponseWriter, q request) {
+	err := w.stillReads(ctx, q)
 	service := q.PathValue("service")
 	var ask logsAsk
 	if err == nil {
-		ask, _, err = w.askLogs(q.Context(), q.Request, service)
+		ask, _, err = w.askLogs(ctx, q.Request, service)
 	}
 	if err != nil {
 		w.refuse(rw, q.Request, q.Who, err)
@@ -265,7 +265,7 @@ func (w *Web) followLogs(rw http.ResponseWriter, q request) {
 	if after > 0 {
 		since = time.Unix(0, after)
 	}
-	w.sendLines(rw, q, ask, since)
+	w.sendLines(ctx, rw, q, ask, since)
 }
 
 // stillReads refuses who may not see a page any more.
@@ -279,8 +279,8 @@ func (w *Web) stillReads(ctx context.Context, q request) error {
 
 // sendLines sends what comes after since, until the reader leaves, the server stops
 // or the right to see it ends.
-func (w *Web) sendLines(rw http.ResponseWriter, q request, ask logsAsk, since time.Time) {
-	ctx, cancel := context.WithCancel(q.Context())
+func (w *Web) sendLines(ctx context.Context, rw http.ResponseWriter, q request, ask logsAsk, since time.Time) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	h := rw.Header()
 	h.Set("Content-Type", "text/event-stream")

@@ -77,15 +77,15 @@ func (w *Web) routes() {
 
 // page registers a page that whoever may read may see.
 func (w *Web) page(pattern string, show show) {
-	w.pageAnd(pattern, show, func(rw http.ResponseWriter, q request) { w.stream(q.Context(), rw, q, show) })
+	w.pageAnd(pattern, show, func(ctx context.Context, rw http.ResponseWriter, q request) { w.stream(ctx, rw, q, show) })
 }
 
 // pageAnd registers a page with a stream of its own.
-func (w *Web) pageAnd(pattern string, show show, live func(http.ResponseWriter, request)) {
+func (w *Web) pageAnd(pattern string, show show, live func(context.Context, http.ResponseWriter, request)) {
 	w.mux.HandleFunc(pattern, func(rw http.ResponseWriter, r *http.Request) {
 		pass, err := w.d.Guard.Visit(rw, r)
 		if wantsStream(r) {
-			live(rw, request{Request: r, Who: pass.Who, pass: pass}) // it looks each time who asks, and says so itself
+			live(r.Context(), rw, request{Request: r, Who: pass.Who, pass: pass}) // it looks each time who asks, and says so itself
 			return
 		}
 		if errors.Is(err, access.ErrWithheld) {
