@@ -274,6 +274,7 @@ type deployForm struct {
 	Versions   []control.Version
 	Envs       []string
 	Strategies []string
+	Chosen     string // version that is chosen when the form opens
 	None       string // the command that brings a version; "" if there is one to choose
 	Glass      bool   // whoever asks may go past the order of environments
 }
@@ -296,8 +297,16 @@ func (w *Web) deployForm(ctx context.Context, f actForm, who delivery.Who) (*dep
 		return nil, err
 	}
 	out.Versions = slices.DeleteFunc(out.Versions, func(v control.Version) bool { return v.Gone })
+	out.Chosen = f.Version
+	if next := slices.IndexFunc(out.Versions, likely); next >= 0 && f.Version == "" && !f.Planned && f.Set == "" && f.Unset == "" {
+		out.Chosen = out.Versions[next].Version
+	}
 	if len(out.Versions) == 0 {
 		out.None = "slipway deploy " + delivery.Shell(f.Service) + " VERSION --from PATH"
 	}
 	return out, err
 }
+
+// likely says whether a version is what a person most likely comes to deploy: it is
+// nowhere yet, and nothing holds it.
+func likely(v control.Version) bool { return v.Held == nil && len(v.StableIn) == 0 }
