@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/slipway-cd/slipway/internal/access"
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
 )
@@ -119,6 +120,14 @@ func (f *actForm) whole() error {
 		return delivery.Invalid("change", "is missing: "+string(f.Verb)+" is about a change or a service")
 	}
 	return nil
+}
+
+// allowed refuses who may not do this.
+func (f actForm) allowed(who delivery.Who) error {
+	if err := access.Need(who, delivery.Deployer); err != nil || !f.Glass {
+		return err
+	}
+	return access.BreakGlass(who)
 }
 
 // act is what is asked for, in the words of control.
