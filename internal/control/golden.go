@@ -93,6 +93,17 @@ const (
 	lateLong  = 2 * time.Minute // and its minutes
 )
 
+// Window is the steps of a span that are over, in Unix seconds: from the first on, up
+// to the end of the last.
+func Window(span time.Duration, now time.Time) (from, to, step int64) {
+	each, wait := shortStep, late
+	if span > ShortSpan {
+		each, wait = longStep, lateLong
+	}
+	end := now.Add(-wait).Truncate(each)
+	return end.Add(-span).Unix(), end.Unix(), int64(each / time.Second)
+}
+
 // signalAsk is how one of them is asked for.
 type signalAsk struct {
 	name, title, unit string
@@ -135,12 +146,8 @@ func (l *Loop) Golden(ctx context.Context, service, env string, span time.Durati
 	if all := o.Project.EnvironmentNames(); env == "" && len(all) > 0 {
 		env = all[len(all)-1]
 	}
-	step, wait := shortStep, late
-	if span > ShortSpan {
-		step, wait = longStep, lateLong
-	}
-	to := time.Now().Add(-wait).Truncate(step)
-	out := Golden{Service: service, Env: env, From: to.Add(-span).Unix(), To: to.Unix(), Step: int64(step / time.Second)}
+	out := Golden{Service: service, Env: env}
+	out.From, out.To, out.Step = Window(span, time.Now())
 	for _, s := range signals() {
 		lines, err := l.drawn(ctx, s, out)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/metric"
 	"github.com/slipway-cd/slipway/internal/metric/embedded"
@@ -126,7 +127,7 @@ func (w *Web) askSlipway(ctx context.Context, a *numbersAsk, v numbersView) erro
 			return delivery.Invalid("quantile", "is no number between 0 and 1")
 		}
 	}
-	first, last, step := v.window()
+	first, last, step := control.Window(v.span(), time.Now())
 	q.First, q.Last, q.Step = time.Unix(first, 0), time.Unix(last-1, 0), time.Duration(step)*time.Second
 	lines, err := w.d.Loop.Query(ctx, q.Query)
 	if err != nil {
@@ -191,7 +192,7 @@ func usualShow(k metric.SeriesKind) embedded.Show {
 
 // askPrometheus lets the server answer that slipway.yaml names.
 func (w *Web) askPrometheus(ctx context.Context, a *numbersAsk, v numbersView) error {
-	first, last, step := v.window()
+	first, last, step := control.Window(v.span(), time.Now())
 	got, err := w.d.Loop.PromQL(ctx, prometheus.RangeQuery{Expr: a.Query, First: time.Unix(first, 0), Last: time.Unix(last-step, 0), Step: time.Duration(step) * time.Second})
 	if err != nil {
 		return err
@@ -219,17 +220,6 @@ func (w *Web) askPrometheus(ctx context.Context, a *numbersAsk, v numbersView) e
 		a.note("The server warns: " + inert(warning))
 	}
 	return nil
-}
-
-// window is what is asked for, in Unix seconds: from the first step on, up to the
-// end of the last one that is over.
-func (v numbersView) window() (first, last, step int64) {
-	step = 6
-	if v.Last == lastLong {
-		step = 900
-	}
-	last = time.Now().Add(-4*time.Second).Unix() / step * step
-	return last - int64(v.span()/time.Second), last, step
 }
 
 // answer draws what was found, and says how many lines there are beside.
