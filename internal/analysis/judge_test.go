@@ -538,3 +538,23 @@ func (l *latencyTest) observe(b Block, limit float64) {
 	l.load(b)
 	l.judge(b, limit)
 }
+
+// A share of errors that moved in mid-rollout is not told with an interval that it
+// lies outside of.
+func TestMovedDifference(t *testing.T) {
+	j := New(delivery.JudgePolicy{}, same(1000, 1))
+	for i, c := range []struct {
+		difference, low, high float64
+		outcome               delivery.Outcome
+		want                  string
+	}{
+		{.05, .02, .08, delivery.Fail, "worse by 2 to 8 points (99 %)"},
+		{.018, .003, .01, delivery.Fail, "worse by more than chance explains (p 0.0002)"},
+		{.018, -.003, .01, delivery.Inconclusive, "the difference has moved meanwhile"},
+	} {
+		got := j.differs(delivery.Check{Canary: .1 + c.difference, Stable: .1, Low: c.low, High: c.high, Outcome: c.outcome, PValue: .0002})
+		if got != c.want {
+			t.Errorf("case %d: %q, want %q", i, got, c.want)
+		}
+	}
+}

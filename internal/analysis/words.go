@@ -15,7 +15,7 @@ func (j *Judge) errorSentence(c delivery.Check) string {
 	}
 	limit := max(j.policy.ErrorRatio*c.Stable, c.Stable+j.policy.ErrorAdd)
 	return fmt.Sprintf("errors %s against %s on stable: %s, %s of %s against %s of %s%s",
-		percent(c.Canary), percent(c.Stable), j.difference(c.Low, c.High),
+		percent(c.Canary), percent(c.Stable), j.differs(c),
 		count(c.Bad), count(c.NCanary), count(c.BadStable), count(c.NStable), j.places.words(limit))
 }
 
@@ -153,6 +153,20 @@ func size(v float64) string {
 
 // sure says how often the intervals hold.
 func (j *Judge) sure() string { return " (" + short(100*(1-j.policy.Alpha), 4) + " %)" }
+
+// differs says the interval of a check of errors. It holds for a difference that
+// stands still: where the shares so far lie outside it the difference has moved
+// meanwhile, and one interval of it would contradict them.
+func (j *Judge) differs(c delivery.Check) string {
+	moved := c.Canary-c.Stable < c.Low || c.Canary-c.Stable > c.High
+	switch {
+	case moved && c.Outcome == delivery.Fail:
+		return "worse by more than chance explains (p " + short(c.PValue, 2) + ")"
+	case moved:
+		return "the difference has moved meanwhile"
+	}
+	return j.difference(c.Low, c.High)
+}
 
 // difference says an interval of error shares.
 func (j *Judge) difference(low, high float64) string {
