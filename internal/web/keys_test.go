@@ -190,7 +190,9 @@ func TestRestart(t *testing.T) {
 	h := build(t).harbor()
 	s := h.serve()
 	tab := s.open(browsertest.Options{})
-	tab.Forgive(func(fault string) bool { return strings.Contains(fault, "net::ERR_") || strings.Contains(fault, "Failed to fetch") })
+	tab.Forgive(func(fault string) bool {
+		return strings.Contains(fault, "net::ERR_") || strings.Contains(fault, "Failed to fetch")
+	})
 	tab.Click("#main input[type=search]")
 	tab.Type("pay")
 	for round := range 2 {
