@@ -13,7 +13,7 @@ other_packages = $(shell go list ./... | grep -vE '/internal/($(subst $() ,|,$(P
 sim_packages = $(shell grep -rl --include='*_test.go' pgregory.net/rapid $(addprefix internal/,$(PURE)) | xargs -n1 dirname | sort -u | sed 's,^,./,')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test check lint gen sim sim-analysis soak trials bench bench-proxy demo dev clean
+.PHONY: help setup build test check lint gen sim sim-analysis soak trials screenshots bench bench-proxy demo dev clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ soak: ## 1,000 deploys and 100 upgrades of the data plane under load
 
 trials: ## roll the demo's good versions out fifty times and its bad ones ten times each, and count how the judge ends them
 	SLIPWAY_TRIALS=10 go test -count=1 -timeout 3h -v -run Trials ./cmd/slipway/
+
+screenshots: setup ## click through the demo's story and keep pictures of every page in bin/screenshots
+	SLIPWAY_SCREENSHOTS=$(CURDIR)/bin/screenshots go test -count=1 -timeout 15m -v -run StoryByClicks ./cmd/slipway
 
 bench: ## measure, with every figure as a ratio within one run
 	go test -count=1 -timeout 1h -run '^$$' -bench . ./...

@@ -149,7 +149,7 @@ func (c *city) queries() []string {
 	var out []string
 	for _, path := range []string{
 		"/?q=pay", "/?q=nothing-like-it", "/changes?service=payment&outcome=rolled-back", "/changes?q=nothing-like-it",
-		"/act/deploy?service=payment&version=v1", "/act/rollback?service=payment&env=prod", "/act/hold?service=cart&env=prod",
+		"/act/deploy?service=payment&version=v1", "/act/deploy?service=cart&set=LEVEL%3D2&planned=1", "/act/rollback?service=payment&env=prod", "/act/hold?service=cart&env=prod",
 		"/act/release?service=payment&version=v3-bad", fmt.Sprintf("/act/resume?change=%d", c.flying), fmt.Sprintf("/act/abort?change=%d", c.flying),
 		"/environments?from=staging&to=prod", "/numbers?q=" + url.QueryEscape("sum(rate("), "/sign-in?to=%2Fchanges",
 	} {

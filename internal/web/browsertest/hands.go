@@ -2,7 +2,6 @@ package browsertest
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
@@ -41,13 +40,13 @@ func (tab *Tab) Press(text string) {
 	tab.clickOn(text, pressable(text))
 }
 
-// pressable finds the link or button that is read as text: the whole of it before a part.
+// pressable finds the link or button that is read as text, the whole of it.
 func pressable(text string) string {
 	return fmt.Sprintf(`(want => {
 	const read = e => (e.innerText || e.getAttribute("aria-label") || "").replace(/\s+/g, " ").trim();
 	const open = document.querySelector("dialog[open]") || document;
 	const all = [...open.querySelectorAll("a, button, summary, [role=option]")].filter(e => e.getClientRects().length > 0);
-	return all.find(e => read(e) === want) || all.find(e => read(e).includes(want));
+	return all.find(e => read(e) === want);
 })(%s)`, quote(text))
 }
 
@@ -136,13 +135,10 @@ func (tab *Tab) tabUntil(what, expression string) {
 	tab.t.Fatalf("%d stops of the tab key do not lead to %s; the focus is on %q\n%s", maxTabs, what, tab.Focused(), tab.shown())
 }
 
-// Still waits until the page has not changed for a moment.
-func (tab *Tab) Still(quiet time.Duration) {
+// Drawn waits until the browser has painted twice: what a page draws when its
+// window or its colours change is drawn then.
+func (tab *Tab) Drawn() {
 	tab.t.Helper()
 	var done bool
-	tab.Eval(fmt.Sprintf(`new Promise(resolve => {
-	let timer = setTimeout(() => { watch.disconnect(); resolve(true) }, %d);
-	const watch = new MutationObserver(() => { clearTimeout(timer); timer = setTimeout(() => { watch.disconnect(); resolve(true) }, %[1]d) });
-	watch.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
-})`, quiet.Milliseconds()), &done)
+	tab.Eval("new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => resolve(true)))))", &done)
 }
