@@ -36,6 +36,8 @@ func grouped(n int64) string {
 // span says a length of time as people do: "41 ms", "1.9 s", "1 m 52 s", "2 h 5 m".
 func span(d time.Duration) string {
 	switch {
+	case d == math.MinInt64:
+		return "-" + span(math.MaxInt64) // the one whose opposite is itself
 	case d < 0:
 		return "-" + span(-d)
 	case d < 999500*time.Microsecond:

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ func TestSpan(t *testing.T) {
 		0: "0 ms", 41 * time.Millisecond: "41 ms", 999 * time.Millisecond: "999 ms", 999900 * time.Microsecond: "1 s",
 		1900 * time.Millisecond: "1.9 s", 2 * time.Second: "2 s", 9949 * time.Millisecond: "9.9 s", 9960 * time.Millisecond: "10 s",
 		12300 * time.Millisecond: "12 s", 59600 * time.Millisecond: "1 m", 112 * time.Second: "1 m 52 s", 2 * time.Minute: "2 m",
-		125 * time.Minute: "2 h 5 m", 76 * time.Hour: "3 d 4 h", -2 * time.Second: "-2 s",
+		125 * time.Minute: "2 h 5 m", 76 * time.Hour: "3 d 4 h", -2 * time.Second: "-2 s", math.MinInt64: "-106751 d 23 h",
 	} {
 		if got := span(d); got != want {
 			t.Errorf("span(%v) = %q, want %q", d, got, want)
