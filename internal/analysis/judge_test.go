@@ -551,6 +551,8 @@ func TestMovedDifference(t *testing.T) {
 		{.05, .02, .08, delivery.Fail, "worse by 2 to 8 points (99 %)"},
 		{.018, .003, .01, delivery.Fail, "worse by more than chance explains (p 0.0002)"},
 		{.018, -.003, .01, delivery.Inconclusive, "the difference has moved meanwhile"},
+		{.07, -.003, .3, delivery.Fail, "worse by more than chance explains (p 0.0002)"},
+		{.07, -.003, .3, delivery.Inconclusive, "between 0.3 points better and 30 worse (99 %)"},
 	} {
 		got := j.differs(delivery.Check{Canary: .1 + c.difference, Stable: .1, Low: c.low, High: c.high, Outcome: c.outcome, PValue: .0002})
 		if got != c.want {

@@ -156,11 +156,13 @@ func (j *Judge) sure() string { return " (" + short(100*(1-j.policy.Alpha), 4) +
 
 // differs says the interval of a check of errors. It holds for a difference that
 // stands still: where the shares so far lie outside it the difference has moved
-// meanwhile, and one interval of it would contradict them.
+// meanwhile, and one interval of it would contradict them. That there is harm may be
+// known sooner than how much: who reads that a release failed is not told that it may
+// be better.
 func (j *Judge) differs(c delivery.Check) string {
 	moved := c.Canary-c.Stable < c.Low || c.Canary-c.Stable > c.High
 	switch {
-	case moved && c.Outcome == delivery.Fail:
+	case c.Outcome == delivery.Fail && (moved || c.Low <= 0):
 		return "worse by more than chance explains (p " + short(c.PValue, 2) + ")"
 	case moved:
 		return "the difference has moved meanwhile"
