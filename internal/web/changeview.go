@@ -237,10 +237,10 @@ func diffOf(of changeFacts) (lines []diffLine, more int) {
 				lines = append(lines, diffLine{Text: title})
 			}
 			if x.From != "" {
-				lines = append(lines, diffLine{"-", inert(x.Key + sep + x.From)})
+				lines = append(lines, diffLine{"-", inert(x.Key + sep + discreet(x.Key, x.From))})
 			}
 			if x.To != "" || x.From == "" {
-				lines = append(lines, diffLine{"+", inert(x.Key + sep + x.To)})
+				lines = append(lines, diffLine{"+", inert(x.Key + sep + discreet(x.Key, x.To))})
 			}
 		}
 	}

@@ -66,7 +66,7 @@ func (v *explainView) add(field string, l manifest.Line) {
 	} else if !deep {
 		group = "run"
 	}
-	line := explainLine{Field: field, Value: l.Value, Origin: l.Origin, Set: strings.HasPrefix(l.Origin, projectFile+":")}
+	line := explainLine{Field: field, Value: discreet(field, l.Value), Origin: l.Origin, Set: strings.HasPrefix(l.Origin, projectFile+":")}
 	if v.All++; line.Set {
 		v.Set++
 	}

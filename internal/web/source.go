@@ -24,7 +24,7 @@ var (
 	// secretKey finds a key whose value is a secret, as far as its name tells, and
 	// what is said of it up to the end of the line or of its place in a list.
 	secretKey = regexp.MustCompile(`(?i)([\w.-]*(?:secret|passw|token|credential|api_?key|private_?key|access_?key|dsn)[\w.-]*["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,}\]{\[#][^,}\]#]*)`)
-	secretURL = regexp.MustCompile(`://[^/\s:@"']*:[^/\s@"']+@`)
+	secretURL = regexp.MustCompile(`://[^/\s:@"']*:[^\s"']+@`) // up to the last @: people forget to encode one, or a /
 	secretRun = regexp.MustCompile(`(?i)(--?[\w-]*(?:secret|passw|token|api-?key)[\w-]*[ =])(\S+)`)
 )
 
@@ -50,6 +50,20 @@ func sourceLines(src string) (lines []sourceLine, more int) {
 		lines = append(lines, sourceLine{i + 1, visible(cutText(shown, maxSourceBytes))})
 	}
 	return lines, 0
+}
+
+// secretName finds a name whose value is a secret, as far as it tells.
+var secretName = regexp.MustCompile(`(?i)secret|passw|token|credential|api_?key|private_?key|access_?key|dsn`)
+
+// discreet shows a value of configuration, and leaves out what looks like a secret as
+// sourceLines does: what the file hides no other page tells.
+func discreet(key, value string) string {
+	low := strings.ToLower(key)
+	if value != "" && secretName.MatchString(low) && !strings.HasSuffix(low, "_file") && !strings.HasSuffix(low, ".file") {
+		return hidden
+	}
+	value = secretURL.ReplaceAllString(value, "://"+hidden+"@")
+	return secretRun.ReplaceAllString(value, "${1}"+hidden)
 }
 
 // discreetLine leaves secrets out of a line. opens says that one goes on in the

@@ -2,8 +2,11 @@ package web
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/slipway-cd/slipway/internal/control"
 )
 
 // What looks like a secret in a file is not on the page, in whichever form YAML has
@@ -12,7 +15,7 @@ func TestSourceLines(t *testing.T) {
 	const secret = "hunter2"
 	for _, line := range []string{
 		"  DB_PASSWORD: hunter2", "  password: 'hunter2'", `  "api_key": "hunter2"`, "  config: { CURRENCY: EUR, API_TOKEN: hunter2, MODE: fast }", "  - SECRET=hunter2",
-		"  url: https://ann:hunter2@example.org/db", "  run: ./cart --token hunter2 --port 80", "  run: ./cart --api-key=hunter2", "  aws_secret_access_key: hunter2 # mine",
+		"  url: https://ann:hunter2@example.org/db", "  url: https://ann:p@hunter2@example.org", "  url: https://ann:p/hunter2@example.org", "  run: ./cart --token hunter2 --port 80", "  run: ./cart --api-key=hunter2", "  aws_secret_access_key: hunter2 # mine",
 		"  PRIVATE_KEY: |\n    hunter2\n\n    hunter2 too\n  NEXT: shown", "  CLIENT_SECRET: >-\n      hunter2\n  NEXT: shown", `  password: "a \" hunter2"`,
 	} {
 		lines, _ := sourceLines("config:\n" + line + "\n")
@@ -37,5 +40,26 @@ func TestSourceLines(t *testing.T) {
 	wild, _ := sourceLines("x: \x1b[2J\u202e " + strings.Repeat("y", 1000))
 	if strings.ContainsAny(wild[0].Text, "\x1b\u202e") || len(wild[0].Text) > 2*maxSourceBytes {
 		t.Errorf("a wild line is shown as %q", wild[0].Text)
+	}
+}
+
+// What looks like a secret in the configuration is on no page that a reader sees.
+func TestSecretsOfConfiguration(t *testing.T) {
+	t.Parallel()
+	h := build(t).project(strings.ReplaceAll(harborYAML, "CURRENCY: EUR", "CURRENCY: EUR, API_TOKEN: hunter2, DB_URL: 'postgres://ann:hunter2@db/x'")).run()
+	id := h.deploy("cart", "v1")
+	h.settled(id)
+	h.settled(h.submit(control.Submission{Service: "cart", Set: map[string]string{"API_TOKEN": "hunter22", "CURRENCY": "USD"}, Env: "staging"}))
+	reader, dora := h.reader(), h.deployer()
+	for _, path := range []string{"/services/cart/settings", "/settings", "/environments?from=staging&to=prod", "/services/cart", "/changes/1", "/changes/2"} {
+		r := reader.get(path).want(http.StatusOK)
+		if strings.Contains(r.Body, "hunter2") {
+			t.Errorf("%s shows a secret", path)
+		}
+	}
+	reader.get("/changes/2").says("API_TOKEN=(hidden)", "CURRENCY=USD")
+	would := dora.get("/act/rollback?service=cart&env=staging").want(http.StatusOK).says("API_TOKEN", "(hidden)")
+	if strings.Contains(would.Body, "hunter2") {
+		t.Error("what a rollback would do shows a secret")
 	}
 }

@@ -18,6 +18,7 @@ func words() template.FuncMap {
 		"stamp":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"percent":  percent,
 		"inert":    inert,
+		"discreet": discreet,
 		"gateSign": gateSign,
 		"glyphs":   signGlyphs,
 		"links":    linksOfWay,
