@@ -116,9 +116,8 @@ func (w *Web) actDo(rw http.ResponseWriter, r *http.Request) {
 		w.turnAway(rw, r, who, err)
 		return
 	}
-	r.Body = http.MaxBytesReader(rw, r.Body, maxForm)
-	if err := r.ParseForm(); err != nil {
-		w.refuse(rw, r, who, delivery.Invalid("form", "cannot be read, or is larger than is taken here"))
+	if err := readForm(rw, r); err != nil {
+		w.refuse(rw, r, who, err)
 		return
 	}
 	f, err := readAct(r.PathValue("verb"), r.PostForm)

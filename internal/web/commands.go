@@ -27,6 +27,10 @@ type command struct {
 // maxCommands is how many lines one look at the bar has.
 const maxCommands = 12
 
+// maxQuery is how much of a query is looked at, in bytes: each of its words is looked
+// for in each command.
+const maxQuery = 200
+
 // commandsView is what a query finds.
 type commandsView struct {
 	Query string
@@ -36,7 +40,7 @@ type commandsView struct {
 // commands is the command bar: as a page of links, or what its dialog and the list
 // in it show.
 func (w *Web) commands(ctx context.Context, q request) (page, error) {
-	query := strings.TrimSpace(q.URL.Query().Get("q"))
+	query := cutText(strings.TrimSpace(q.URL.Query().Get("q")), maxQuery)
 	all, err := w.commandsFor(ctx, q.Who, query)
 	if err != nil {
 		return page{}, err

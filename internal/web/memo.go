@@ -24,7 +24,8 @@ const fresh = lookTime - lookTime/10
 // maxGlances is how many pages are remembered.
 const maxGlances = 200
 
-// memo keeps the last look at each page, by its address and by what who looks may do.
+// memo keeps the last look at each page, by its address, by what who looks may do, and
+// by what they are told of what they may not do: that calls them by their name.
 type memo struct {
 	mu sync.Mutex
 	of map[string]*glance
@@ -38,7 +39,7 @@ type glance struct {
 }
 
 func (m *memo) look(ctx context.Context, q request, show show) (page, error) {
-	g := m.take(string(q.Who.Access) + " " + q.URL.RequestURI())
+	g := m.take(string(q.Who.Access) + " " + mayNot(q.Who) + " " + q.URL.RequestURI())
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if time.Since(g.at) < fresh {

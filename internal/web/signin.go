@@ -45,9 +45,12 @@ func (w *Web) askToken(rw http.ResponseWriter, r *http.Request, status int, v si
 
 // signIn opens a session.
 func (w *Web) signIn(rw http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(rw, r.Body, maxForm)
-	to, code, token := within(r.PostFormValue("to")), r.PostFormValue("code"), strings.TrimSpace(r.PostFormValue("token"))
-	var err error
+	err := readForm(rw, r)
+	if err != nil {
+		w.refuse(rw, r, delivery.Who{}, err)
+		return
+	}
+	to, code, token := within(r.PostForm.Get("to")), r.PostForm.Get("code"), strings.TrimSpace(r.PostForm.Get("token"))
 	if code != "" {
 		_, err = w.d.Guard.Redeem(rw, r, code)
 	} else {
@@ -77,8 +80,24 @@ func (w *Web) notSignedIn(rw http.ResponseWriter, r *http.Request, v signInView,
 	w.askToken(rw, r, t.Status, v)
 }
 
-// maxForm is how large a form may be, in bytes.
-const maxForm = 64 << 10
+// maxForm is how large a form may be, in bytes, and formTime how long it may take to
+// arrive: whoever is not signed in can send one.
+const (
+	maxForm  = 64 << 10
+	formTime = 10 * time.Second
+)
+
+// readForm reads the form that a request brings, which ends in size and in time.
+func readForm(rw http.ResponseWriter, r *http.Request) error {
+	conn := http.NewResponseController(rw)
+	_ = conn.SetReadDeadline(time.Now().Add(formTime)) // a recorder in a test has none
+	r.Body = http.MaxBytesReader(rw, r.Body, maxForm)
+	if r.ParseForm() != nil {
+		return delivery.Invalid("form", "cannot be read, or is larger than is taken here")
+	}
+	_ = conn.SetReadDeadline(time.Time{}) // what is asked for may take longer
+	return nil
+}
 
 // signOut ends the session.
 func (w *Web) signOut(rw http.ResponseWriter, r *http.Request) {

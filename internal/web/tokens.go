@@ -75,10 +75,7 @@ func (w *Web) adminForm(rw http.ResponseWriter, r *http.Request) (who delivery.W
 		err = access.Need(pass.Who, delivery.Admin)
 	}
 	if err == nil {
-		r.Body = http.MaxBytesReader(rw, r.Body, maxForm)
-		if r.ParseForm() != nil {
-			err = delivery.Invalid("form", "cannot be read, or is larger than is taken here")
-		}
+		err = readForm(rw, r)
 	}
 	if err != nil {
 		w.turnAway(rw, r, pass.Who, err)

@@ -38,6 +38,7 @@ type Web struct {
 	began  time.Time
 	every  time.Duration // between two looks at what a page shows, for its stream
 	closed chan struct{} // streams end
+	seats  seats
 	once   sync.Once
 }
 
@@ -85,6 +86,12 @@ func (w *Web) pageAnd(pattern string, show show, live func(context.Context, http
 	w.mux.HandleFunc(pattern, func(rw http.ResponseWriter, r *http.Request) {
 		pass, err := w.d.Guard.Visit(rw, r)
 		if wantsStream(r) {
+			leave, ok := w.seats.take(sitter(pass.Who, r))
+			if !ok {
+				full(rw)
+				return
+			}
+			defer leave()
 			live(r.Context(), rw, request{Request: r, Who: pass.Who, pass: pass}) // it looks each time who asks, and says so itself
 			return
 		}
