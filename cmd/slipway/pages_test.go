@@ -130,6 +130,7 @@ type hands interface {
 	press(text string)              // a link or a button, by what people read on it
 	write(selector, text string)    // into a field
 	choose(selector, option string) // of a list
+	tick(selector string)           // a box
 }
 
 // mouse is somebody who clicks.
@@ -143,6 +144,8 @@ func (m mouse) write(selector, text string) {
 }
 
 func (m mouse) choose(selector, option string) { m.Choose(selector, option) }
+
+func (m mouse) tick(selector string) { m.Click(selector) }
 
 // keyboard is somebody who never touches a mouse.
 type keyboard struct{ *browsertest.Tab }
@@ -159,8 +162,12 @@ func (k keyboard) write(selector, text string) {
 
 func (k keyboard) choose(selector, option string) {
 	k.TabTo(selector)
-	k.Type(option)
-	k.Await(option+" is chosen", `document.activeElement.options[document.activeElement.selectedIndex].text.trim().startsWith("`+option+`")`)
+	k.Pick(option)
+}
+
+func (k keyboard) tick(selector string) {
+	k.TabTo(selector)
+	k.Type(" ")
 }
 
 // patience is how long a rollout of the demo may take on a busy machine.
@@ -181,11 +188,14 @@ func (p player) service(name string) {
 }
 
 // deploy deploys a version and is then on the page of the change.
-func (p player) deploy(service, version string) {
+func (p player) deploy(service, version string, also ...func()) {
 	p.service(service)
 	p.press("Deploy…")
 	p.Await("versions can be chosen", `document.querySelector("#act-version")`)
 	p.choose("#act-version", version)
+	for _, more := range also {
+		more()
+	}
 	p.press("Show what it would do")
 	p.AwaitText("main", "prod")
 	p.press("Deploy")
@@ -228,8 +238,12 @@ func (p player) play(t *testing.T) {
 	p.Await("the change is shown", `location.pathname.startsWith("/changes/")`)
 	p.ends("is-good", "went back to v1")
 
-	t.Log("shop v2 goes out")
-	p.deploy("shop", "v2")
+	t.Log("shop v2 is up beside v1, and all requests are switched to it")
+	p.deploy("shop", "v2", func() { p.choose("#act-strategy", "blue-green") }, func() { p.tick("[name=approve]") })
+	p.AwaitTextFor(patience, "#verdict", "in prod and answers on its preview route alone")
+	p.press("Switch to v2…")
+	p.AwaitText("dialog[open]", "in prod")
+	p.press("Switch")
 	p.ends("is-good", "v2 went into prod")
 }
 

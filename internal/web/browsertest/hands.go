@@ -65,13 +65,29 @@ func (tab *Tab) clickOn(what, found string) {
 	tab.do("click "+what, chromedp.MouseClickXY(at.X, at.Y))
 }
 
-// Choose chooses the option of a list that begins with this text, by the keyboard:
-// the list is not opened.
+// Choose chooses the option of a list that begins with this text.
 func (tab *Tab) Choose(selector, option string) {
 	tab.t.Helper()
 	tab.Await("there is a list "+selector, fmt.Sprintf("(e => e && (e.focus(), document.activeElement === e))(document.querySelector(%s))", quote(selector)))
-	tab.Type(option)
-	tab.Await(option+" is chosen", fmt.Sprintf("(e => e.options[e.selectedIndex].text.trim().startsWith(%s))(document.querySelector(%s))", quote(option), quote(selector)))
+	tab.Pick(option)
+}
+
+// Pick chooses the option that begins with this text of the list that has the
+// focus, with the arrow keys: what is typed into a list is forgotten after a
+// second, which a busy machine may take between two letters.
+func (tab *Tab) Pick(option string) {
+	tab.t.Helper()
+	chosen := fmt.Sprintf("(e => e.options[e.selectedIndex].text.trim().startsWith(%s))(document.activeElement)", quote(option))
+	var most int
+	tab.Eval("document.activeElement.options.length", &most)
+	tab.Type(kb.Home)
+	for range most {
+		if tab.Is(chosen) {
+			return
+		}
+		tab.Type(ArrowDown)
+	}
+	tab.t.Fatalf("no option begins with %q\n%s", option, tab.shown())
 }
 
 // Type types keys into whatever has the focus.
