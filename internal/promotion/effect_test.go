@@ -252,6 +252,7 @@ func TestNow(t *testing.T) {
 	for want, edit := range map[string]func(*delivery.Rollout){
 		"cart v2 in prod is at 25 %, judging: 25 % acknowledged":                             func(*delivery.Rollout) {},
 		"cart v2 in prod is at 25 %, judging: 25 % acknowledged; bob has asked to finish it": func(r *delivery.Rollout) { r.Asked = &delivery.Ask{Verb: delivery.AskPromote, By: "bob"} },
+
 		"cart v2 is stable in prod":                             func(r *delivery.Rollout) { r.State = delivery.Done },
 		"cart v2 is revert failed in prod: no healthy instance": func(r *delivery.Rollout) { r.State, r.Reason = delivery.RevertFailed, "no healthy instance" },
 	} {
