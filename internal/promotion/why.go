@@ -29,7 +29,7 @@ func Why(w World, service, env string, newest Candidate) delivery.Answer {
 	}
 	a.Next, a.Release, a.Change = c.Version, c.Release, c.Change
 	if runs && here.Release == c.Release {
-		a.Sentence = fmt.Sprintf("%s %s is stable in %s since %s", service, here.Version, env, here.Since.Format(time.RFC3339))
+		a.Sentence = fmt.Sprintf("%s %s is stable in %s since %s", service, here.Version, env, here.Since.UTC().Format("2006-01-02 15:04:05 UTC"))
 		a.Gates = []delivery.Gate{pass("release", here.Version+" is the newest release that may be here"), dataPlane(w)}
 		a.May = May(a.Gates)
 		return a

@@ -31,16 +31,16 @@ func TestWhy(t *testing.T) {
 			sentence: "cart has no release for prod yet", gate: "release", lifts: "slipway deploy cart",
 		}, {
 			name: "up to date", s: stage("staging", "prod").done("staging", 2).done("prod", 2), env: "prod", newest: submitted(2),
-			running: "v2", next: "v2", may: true, sentence: "cart v2 is stable in prod since 2026-03-02T11:00:00Z",
+			running: "v2", next: "v2", may: true, sentence: "cart v2 is stable in prod since 2026-03-02 11:00:00 UTC",
 		}, {
 			name: "up to date in the first", s: stage("staging", "prod").done("staging", 2), env: "staging", newest: submitted(2),
-			running: "v2", next: "v2", may: true, sentence: "cart v2 is stable in staging since 2026-03-02T11:00:00Z",
+			running: "v2", next: "v2", may: true, sentence: "cart v2 is stable in staging since 2026-03-02 11:00:00 UTC",
 		}, {
 			name: "up to date, but nothing answers", s: stage("prod").done("prod", 2).trouble("the data plane does not answer"), env: "prod", newest: submitted(2),
-			running: "v2", next: "v2", sentence: "cart v2 is stable in prod since 2026-03-02T11:00:00Z", gate: "data plane", lifts: "slipway doctor",
+			running: "v2", next: "v2", sentence: "cart v2 is stable in prod since 2026-03-02 11:00:00 UTC", gate: "data plane", lifts: "slipway doctor",
 		}, {
 			name: "up to date, though its changes are long gone", s: stage("prod").done("prod", 2), env: "prod", newest: Candidate{Service: "cart"},
-			running: "v2", next: "v2", may: true, sentence: "cart v2 is stable in prod since 2026-03-02T11:00:00Z",
+			running: "v2", next: "v2", may: true, sentence: "cart v2 is stable in prod since 2026-03-02 11:00:00 UTC",
 		}, {
 			name: "waits for a person", s: stage("staging", "prod!").done("staging", 2).done("prod", 1), env: "prod", newest: submitted(2),
 			running: "v1", next: "v2", sentence: "cart v2 is not in prod, because prod is promoted to by hand", gate: "promotion", lifts: "slipway promote 2 --to prod",
@@ -70,7 +70,7 @@ func TestWhy(t *testing.T) {
 			running: "v1", next: "v2", sentence: "cart v2 is not in prod, because prod is promoted to by hand", gate: "promotion", lifts: "slipway promote 2 --to prod",
 		}, {
 			name: "going back in the one before", s: stage("staging", "prod").done("staging", 1).done("prod", 1).open("staging", 2, delivery.Reverting), env: "prod", newest: submitted(2),
-			running: "v1", next: "v1", may: true, sentence: "cart v1 is stable in prod since 2026-03-02T11:00:00Z",
+			running: "v1", next: "v1", may: true, sentence: "cart v1 is stable in prod since 2026-03-02 11:00:00 UTC",
 		}, {
 			name: "pinned", s: stage("staging", "prod").done("staging", 2).done("prod", 1).pinned("prod", "closing"), env: "prod", newest: submitted(2),
 			running: "v1", next: "v2", sentence: "cart v2 is not in prod, because cart is held in prod by ann: closing", gate: "pin", lifts: "slipway release cart --env prod",
@@ -106,7 +106,7 @@ func TestWhy(t *testing.T) {
 			running: "v1", next: "v2", sentence: "cart v2 is not in staging, because change #2 is for dev alone", gate: "promotion", lifts: "slipway promote 2 --to staging",
 		}, {
 			name: "only change, on its way elsewhere", s: stage("staging", "prod").done("staging", 1).done("prod", 1).open("staging", 2, delivery.Judging, forEnvAlone), env: "prod", newest: solely(submitted(2)),
-			running: "v1", next: "v1", may: true, sentence: "cart v1 is stable in prod since 2026-03-02T11:00:00Z",
+			running: "v1", next: "v1", may: true, sentence: "cart v1 is stable in prod since 2026-03-02 11:00:00 UTC",
 		}, {
 			name: "only change, on its way to the last, first asks", s: stage("staging", "prod").open("prod", 2, delivery.Judging, forEnvAlone), env: "staging", newest: solely(submitted(2)),
 			sentence: "cart has no release for staging yet", gate: "release", lifts: "slipway deploy cart",
@@ -115,10 +115,10 @@ func TestWhy(t *testing.T) {
 			running: "v1", next: "v2", sentence: "cart v2 is not in prod, because nothing brings it to prod by itself", gate: "promotion", lifts: "slipway deploy cart v2 --env prod",
 		}, {
 			name: "only change, gone without a trace", s: stage("staging", "prod").done("staging", 1).done("prod", 1), env: "prod", newest: solely(submitted(2)),
-			running: "v1", next: "v1", may: true, sentence: "cart v1 is stable in prod since 2026-03-02T11:00:00Z",
+			running: "v1", next: "v1", may: true, sentence: "cart v1 is stable in prod since 2026-03-02 11:00:00 UTC",
 		}, {
 			name: "an environment that came later", s: stage("dev", "staging", "prod").done("prod", 1), env: "prod", newest: submitted(1),
-			running: "v1", next: "v1", may: true, sentence: "cart v1 is stable in prod since 2026-03-02T11:00:00Z",
+			running: "v1", next: "v1", may: true, sentence: "cart v1 is stable in prod since 2026-03-02 11:00:00 UTC",
 		}, {
 			name: "nothing passed the one before", s: stage("staging", "prod").ended("staging", 1, delivery.Reverted), env: "prod", newest: submitted(1),
 			next: "v1", sentence: "cart v1 is not in prod, because v1 is not stable in staging", gate: "order", lifts: "slipway deploy cart v1",

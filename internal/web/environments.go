@@ -101,7 +101,7 @@ func (w *Web) envCard(who delivery.Who, s control.Surroundings, n, of int) envCa
 	}
 	var kinds []string
 	for _, k := range slices.Sorted(maps.Keys(s.Strategies)) {
-		kinds = append(kinds, fmt.Sprintf("%s %d", k, s.Strategies[k]))
+		kinds = append(kinds, fmt.Sprintf("%s of %s", k, plural(s.Strategies[k], "service")))
 	}
 	replicas := plural(s.Replicas[0], "instance") + " of each service"
 	if s.Replicas[0] != s.Replicas[1] {

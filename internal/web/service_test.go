@@ -132,7 +132,7 @@ func TestEnvironmentsOfACity(t *testing.T) {
 	a := c.admin()
 	r := a.get("/environments").want(http.StatusOK)
 	r.says(
-		"staging 1 of 2", "prod 2 of 2", "1 in flight", "3 of 3 services", "by slipway deploy: it is the first", "by itself, once it is done before", "blue-green 1, canary 2",
+		"staging 1 of 2", "prod 2 of 2", "1 in flight", "3 of 3 services", "by slipway deploy: it is the first", "by itself, once it is done before", "blue-green of 1 service, canary of 2 services",
 		"Held here shop", "by ann", "Releases on hold 1", "payment", "v3-bad", "change #5",
 		"3 services differ between staging and prod.", "other code", "other configuration", "BANNER", "(unset)", "0 equal in both",
 	)
