@@ -34,7 +34,7 @@ func (j *Judge) Bands() []Band {
 		t := j.thresholdOf(p)
 		b := Band{
 			Check: quantileName(p.quantile), Unit: "s", Against: number(t.against.evidence()),
-			NStable: uint64(t.seen.nb), NCanary: uint64(t.seen.nc),
+			NStable: uint64(t.countedFor(p).nb), NCanary: uint64(t.countedFor(p).nc),
 		}
 		b.Stable, b.Canary = j.latency.estimate(p.quantile, j.latency.counted)
 		all = append(all, b.between(slower(p.bounds, Edge(p.bin+1))))

@@ -90,6 +90,8 @@ func (j *Judge) weighed(c *delivery.Check, against, peak, proof, share float64) 
 func (j *Judge) latencyCheck(p *proof) delivery.Check {
 	t := j.thresholdOf(p)
 	c := j.overThreshold(t)
+	seen := t.countedFor(p)
+	c.NStable, c.NCanary, c.Bad, c.BadStable = uint64(seen.nb), uint64(seen.nc), uint64(seen.xc), uint64(seen.xb)
 	low, high, _ := slower(p.bounds, Edge(p.bin+1))
 	c.Low, c.High = bounded(low), bounded(high)
 	c.For = number(p.promote.peak)
@@ -98,6 +100,16 @@ func (j *Judge) latencyCheck(p *proof) delivery.Check {
 	c.Missing = j.latency.cold.left(j.policy)
 	c.Sentence = j.latencySentence(c, p, t)
 	return c
+}
+
+// countedFor returns what people are told was counted at the quantile of a proof:
+// what the rollback test did, and before there is a warm second what proves the
+// release fit all the same.
+func (t *threshold) countedFor(p *proof) *seen {
+	if t.seen.blocks == 0 {
+		return &p.seen
+	}
+	return &t.seen
 }
 
 // thresholdOf returns the rollback test at the quantile of a proof.

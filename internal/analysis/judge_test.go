@@ -560,3 +560,23 @@ func TestMovedDifference(t *testing.T) {
 		}
 	}
 }
+
+// A release that is proven fit while its instances are still fresh has checks that
+// say so: what the sentence calls proven, no check calls without data.
+func TestProvenWhileFresh(t *testing.T) {
+	j := New(delivery.JudgePolicy{}, same(1000, 1))
+	for i := range 120 {
+		if err := j.Observe(Block{Second: int64(i), Stable: same(450, 0), Canary: same(50, 0), Fresh: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v := j.Verdict()
+	if v.Outcome != delivery.Pass {
+		t.Fatalf("verdict %s: %s", v.Outcome, v.Sentence)
+	}
+	for _, c := range v.Checks[:4] {
+		if c.Outcome != delivery.Pass || c.NCanary == 0 || strings.Contains(c.Sentence, "nothing to compare") {
+			t.Errorf("%s: %s of %d: %s", c.Name, c.Outcome, c.NCanary, c.Sentence)
+		}
+	}
+}

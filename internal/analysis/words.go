@@ -194,6 +194,10 @@ func (j *Judge) latencySentence(c delivery.Check, p *proof, t *threshold) string
 	if c.NCanary == 0 {
 		return c.Name + ": nothing to compare yet"
 	}
+	if t.seen.blocks == 0 {
+		return fmt.Sprintf("%s %s against %s on stable: difference not known yet, in %s to it and %s to stable while its instances were fresh",
+			c.Name, seconds(c.Canary), seconds(c.Stable), plural(c.NCanary, "request"), count(c.NStable))
+	}
 	_, _, known := slower(p.bounds, Edge(p.bin+1))
 	return fmt.Sprintf("%s %s against %s on stable: %s, %s", c.Name, seconds(c.Canary), seconds(c.Stable),
 		j.delay(c.Low, c.High, known), over(c, t))
