@@ -20,14 +20,7 @@ type action struct {
 	Href  string
 	Why   string // why it cannot be done now; "" if it may be tried
 	Class string // "main", "danger" or "", of its button
-	ID    string // of the text that says why; at makes it another one
-}
-
-// at returns the action for another place of the same page, where the text that
-// says why needs another id.
-func (a action) at(place string) action {
-	a.ID += "-" + place
-	return a
+	ID    string // of the text that says why
 }
 
 // act makes an action of a verb; q says of what.

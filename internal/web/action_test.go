@@ -87,7 +87,7 @@ func TestActionsOfService(t *testing.T) {
 		}
 		ids := map[string]bool{}
 		for _, a := range c.got {
-			if ids[a.ID] || ids[a.at("below").ID] {
+			if ids[a.ID] {
 				t.Errorf("%s: two actions have the id %s", name, a.ID)
 			}
 			ids[a.ID] = true
