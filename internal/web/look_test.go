@@ -261,7 +261,7 @@ func TestKeys(t *testing.T) {
 		t.Error(v)
 	}
 	tab.Type(browsertest.Enter)
-	tab.AwaitText("#dialog[open]", "slipway rollback cart --env prod")
+	tab.AwaitText("#dialog[open]", "there is nothing to go back to")
 	tab.Type(browsertest.Escape)
 	tab.Await("the focus is back", `!document.getElementById("dialog").open`)
 	tab.Ctrl("k")
