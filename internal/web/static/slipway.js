@@ -98,11 +98,18 @@
 
   // Dialogs: a link with data-dialog opens what it leads to over the page. What is a whole
   // page, such as the one to sign in, is gone to.
+  let wanted = false; // what was asked for last: not once the dialog was closed before it came
   const open = (href) => {
+    wanted = true;
     dialog.classList.toggle("is-commands", href.startsWith("/commands"));
     htmx.ajax("GET", href, { source: dialog, target: dialog, swap: "innerHTML" });
   };
-  const close = () => { if (dialog.open) dialog.close(); };
+  const close = () => {
+    wanted = false;
+    if (dialog.open) dialog.close();
+  };
+  dialog.addEventListener("cancel", () => { wanted = false; });
+  dialog.addEventListener("keydown", (e) => { if (e.key === "Escape") wanted = false; }); // not each browser tells of a cancel
   dialog.addEventListener("htmx:before:swap", (e) => {
     const { ctx } = e.detail;
     if (ctx.sourceElement !== dialog || !/^\s*<!doctype/i.test(ctx.text)) return;
@@ -110,7 +117,7 @@
     location.assign(ctx.request.action);
   });
   dialog.addEventListener("htmx:after:swap", (e) => {
-    if (e.detail.ctx.sourceElement !== dialog) return;
+    if (e.detail.ctx.sourceElement !== dialog || !wanted) return;
     const title = dialog.querySelector("h1, h2");
     if (title) {
       title.id ||= "dialog-title";
