@@ -237,7 +237,8 @@ func TestKeys(t *testing.T) {
 	tab := s.open(browsertest.Options{})
 	tab.Forgive(expected) // nothing is there yet to roll back to
 
-	const blur = `document.activeElement.blur() === undefined` // of the field that the page gives the focus
+	const blur = `document.activeElement.blur() === undefined`
+	tab.Await("the page gave its field the focus, which it does a moment after it is loaded", `document.activeElement.matches("main input[type=search]")`)
 	tab.Eval(blur, new(bool))
 	tab.Type("?")
 	tab.AwaitText("#dialog[open] h1", "Keyboard")

@@ -157,6 +157,13 @@
     } else if ("dialog" in choice.dataset) open(href);
     else location.assign(href);
   };
+  // Asked once the typing pauses, and not any more when the field is gone by then.
+  let typing = 0;
+  dialog.addEventListener("input", ({ target: field }) => {
+    if (field.getAttribute("role") !== "combobox") return;
+    clearTimeout(typing);
+    typing = setTimeout(() => { if (field.isConnected) htmx.trigger(field, "typed"); }, 60);
+  });
   dialog.addEventListener("htmx:after:settle", (e) => { if (e.target.id === "choices") choose(0); });
   dialog.addEventListener("click", (e) => {
     const choice = e.target.closest("[role=option]");
