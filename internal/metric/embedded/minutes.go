@@ -66,27 +66,13 @@ func flowOf(e entry) flow {
 func (c *frames) fold(now int64) {
 	until := (now-foldAfter)/60 - 1
 	if c.folded == 0 || until < c.folded-clockBack { // the first, or the clock was set back
-		c.folded = max(until-keptSeconds/60, (c.first()+59)/60-1)
+		c.folded = max(until-keptSeconds/60, (c.earliest()+59)/60-1)
 	}
 	for ; c.folded < until; c.folded++ {
 		for route := range c.routes {
 			c.foldRoute(route, c.folded+1)
 		}
 	}
-}
-
-// first is the second of the earliest block: what came before it in its minute
-// is not known.
-func (c *frames) first() int64 {
-	first := c.newest
-	for _, lines := range c.routes {
-		for _, l := range lines {
-			if len(l.marks) > 0 {
-				first = min(first, l.marks[0].second)
-			}
-		}
-	}
-	return first
 }
 
 func (c *frames) foldRoute(route string, minute int64) {
