@@ -68,30 +68,16 @@ type way struct{ Env, When, Course, Why string }
 
 // actPage shows what an action would do.
 func (w *Web) actPage(rw http.ResponseWriter, r *http.Request) {
-	pass, err := w.d.Guard.Visit(rw, r)
-	if errors.Is(err, access.ErrWithheld) {
-		w.again(rw)
+	who, ok := w.admit(rw, r, delivery.Reader)
+	if !ok {
 		return
 	}
-	who := pass.Who
-	if err == nil {
-		err = access.Need(who, delivery.Reader)
-	}
-	if err != nil {
-		w.turnAway(rw, r, who, err)
+	v, ok := w.asked(rw, r, who, r.URL.Query())
+	if !ok {
 		return
 	}
-	f, err := readAct(r.PathValue("verb"), r.URL.Query())
-	if err != nil {
-		w.refuse(rw, r, who, err)
-		return
-	}
-	v := w.newActView(r, f)
-	if err := f.allowed(who); err != nil {
-		w.showAct(rw, r, who, w.refused(r.Context(), v, err))
-		return
-	}
-	if f.Verb == control.ActDeploy {
+	if f := v.Asked; f.Verb == control.ActDeploy {
+		var err error
 		if v.Form, err = w.deployForm(r.Context(), f, who); err != nil {
 			w.refuse(rw, r, who, err)
 			return
@@ -107,29 +93,15 @@ func (w *Web) actPage(rw http.ResponseWriter, r *http.Request) {
 // actDo does an action, and goes on to what it is about. What it cannot do now is
 // shown as before, with why.
 func (w *Web) actDo(rw http.ResponseWriter, r *http.Request) {
-	pass, err := w.d.Guard.Enter(rw, r)
-	who := pass.Who
-	if err == nil {
-		err = access.Need(who, delivery.Reader)
-	}
-	if err != nil {
-		w.turnAway(rw, r, who, err)
+	who, ok := w.admitForm(rw, r, delivery.Reader)
+	if !ok {
 		return
 	}
-	if err := readForm(rw, r); err != nil {
-		w.refuse(rw, r, who, err)
+	v, ok := w.asked(rw, r, who, r.PostForm)
+	if !ok {
 		return
 	}
-	f, err := readAct(r.PathValue("verb"), r.PostForm)
-	if err != nil {
-		w.refuse(rw, r, who, err)
-		return
-	}
-	v := w.newActView(r, f)
-	if err := f.allowed(who); err != nil {
-		w.showAct(rw, r, who, w.refused(r.Context(), v, err))
-		return
-	}
+	f := v.Asked
 	if f.Verb == control.ActDeploy {
 		v.Edit = f.address(false)
 	}
@@ -155,15 +127,20 @@ func (w *Web) actDo(rw http.ResponseWriter, r *http.Request) {
 	w.showAct(rw, r, who, w.refused(r.Context(), v, err))
 }
 
-// turnAway answers who may not even look. Whoever has to sign in is sent there
-// by a browser; a fragment would end up within the page that asked for it.
-func (w *Web) turnAway(rw http.ResponseWriter, r *http.Request, who delivery.Who, err error) {
-	if no := refusalOf(err); no != nil && no.Code == delivery.CodeUnauthorized && isFragment(r) {
-		rw.Header().Set("HX-Redirect", "/sign-in?to="+url.QueryEscape(r.URL.RequestURI()))
-		rw.WriteHeader(http.StatusNoContent)
-		return
+// asked reads which action is asked for. Where it is none, or one that who asks may
+// not do, it has answered.
+func (w *Web) asked(rw http.ResponseWriter, r *http.Request, who delivery.Who, form url.Values) (v actView, ok bool) {
+	f, err := readAct(r.PathValue("verb"), form)
+	if err != nil {
+		w.refuse(rw, r, who, err)
+		return actView{}, false
 	}
-	w.refuse(rw, r, who, err)
+	v = newActView(r, f)
+	if err := f.allowed(who); err != nil {
+		w.showAct(rw, r, who, w.refused(r.Context(), v, err))
+		return v, false
+	}
+	return v, true
 }
 
 // isFragment reports whether a script asks for what goes into the dialog.
@@ -172,7 +149,7 @@ func isFragment(r *http.Request) bool {
 }
 
 // newActView is an action that nothing is known of yet but what is asked.
-func (w *Web) newActView(r *http.Request, f actForm) actView {
+func newActView(r *http.Request, f actForm) actView {
 	how := manners(f)
 	return actView{
 		Title: how.title, Label: how.label, Danger: how.danger, Reason: how.reason, Dialog: isFragment(r), Asked: f,

@@ -282,10 +282,7 @@ func (w *Web) stillReads(ctx context.Context, q request) error {
 func (w *Web) sendLines(ctx context.Context, rw http.ResponseWriter, q request, ask logsAsk, since time.Time) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	h := rw.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("X-Accel-Buffering", "no")
-	rw.WriteHeader(http.StatusOK)
+	out := openFeed(rw)
 	lines, ended := make(chan workload.LogLine), make(chan struct{})
 	query := ask.query(q.PathValue("service"))
 	query.Tail, query.Follow = maxLogLines, true
@@ -308,18 +305,16 @@ func (w *Web) sendLines(ctx context.Context, rw http.ResponseWriter, q request, 
 		cancel()
 		<-ended
 	}()
-	w.passLines(ctx, rw, q, lines, ended)
+	w.passLines(ctx, out, q, lines, ended)
 }
 
 // passLines writes lines as they come, and a sign of life when none does.
-func (w *Web) passLines(ctx context.Context, rw http.ResponseWriter, q request, lines <-chan workload.LogLine, ended <-chan struct{}) {
-	conn := http.NewResponseController(rw)
+func (w *Web) passLines(ctx context.Context, out feed, q request, lines <-chan workload.LogLine, ended <-chan struct{}) {
 	beat := time.NewTicker(lookTime)
 	defer beat.Stop()
 	text := ": live\n\n" // the head goes out before the first line comes
 	for {
-		_ = conn.SetWriteDeadline(time.Now().Add(takeTime)) // a recorder in a test has none
-		if _, err := rw.Write([]byte(text)); err != nil || conn.Flush() != nil {
+		if out.send(text) != nil {
 			return
 		}
 		select {

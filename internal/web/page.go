@@ -97,11 +97,11 @@ type trouble struct {
 	BackText string
 }
 
-// refuse answers with why a page is not shown, and what comes next.
+// refuse answers with why a page is not shown, and what comes next. Whoever has to
+// sign in is led there.
 func (w *Web) refuse(rw http.ResponseWriter, r *http.Request, who delivery.Who, err error) {
-	no := (*delivery.Refusal)(nil)
-	if errors.As(err, &no) && no.Code == delivery.CodeUnauthorized && r.Method == http.MethodGet {
-		http.Redirect(rw, r, "/sign-in?to="+template.URLQueryEscaper(r.URL.RequestURI()), http.StatusSeeOther)
+	if no := refusalOf(err); no != nil && no.Code == delivery.CodeUnauthorized && r.Method == http.MethodGet {
+		toSignIn(rw, r)
 		return
 	}
 	t := w.troubleOf(r.Context(), err)

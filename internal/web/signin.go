@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +20,18 @@ type signInView struct {
 	Why  string       // the last try failed; "" on the first
 	Next string       // the command that comes next
 	Wait int          // seconds until the next try is looked at; 0 is now
+}
+
+// toSignIn leads a browser to the page that asks for a token, and from there back. A
+// script is told to load it: it would end up within the page that asked for a part.
+func toSignIn(rw http.ResponseWriter, r *http.Request) {
+	at := "/sign-in?to=" + url.QueryEscape(r.URL.RequestURI())
+	if isFragment(r) {
+		rw.Header().Set("HX-Redirect", at)
+		rw.WriteHeader(http.StatusNoContent)
+		return
+	}
+	http.Redirect(rw, r, at, http.StatusSeeOther)
 }
 
 // signInPage asks. The code of a link is not used up by looking: what shows previews

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -23,25 +24,44 @@ func wantsStream(r *http.Request) bool {
 	return strings.Contains(r.Header.Get("Accept"), "text/event-stream")
 }
 
+// feed is a stream of messages to one browser.
+type feed struct {
+	rw   http.ResponseWriter
+	conn *http.ResponseController
+}
+
+// openFeed sends the head of a stream.
+func openFeed(rw http.ResponseWriter) feed {
+	h := rw.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("X-Accel-Buffering", "no")
+	rw.WriteHeader(http.StatusOK)
+	return feed{rw, http.NewResponseController(rw)}
+}
+
+// send hands text over; an error is a browser that is gone, or takes nothing.
+func (f feed) send(text string) error {
+	_ = f.conn.SetWriteDeadline(time.Now().Add(takeTime)) // a recorder in a test has none
+	if _, err := io.WriteString(f.rw, text); err != nil {
+		return err
+	}
+	return f.conn.Flush()
+}
+
 // stream says which build it is from and sends what a page shows whenever it differs
 // from what was sent last: the same template with the same data as the page itself.
 // It ends with the request, with the server, and with the right to see the page.
 func (w *Web) stream(ctx context.Context, rw http.ResponseWriter, q request, show show) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	h := rw.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("X-Accel-Buffering", "no")
-	rw.WriteHeader(http.StatusOK)
-	conn := http.NewResponseController(rw)
+	out := openFeed(rw)
 	ticker := time.NewTicker(w.every)
 	defer ticker.Stop()
 	var sent []byte
 	hello := event("build", buildName())
 	for {
 		now, text, over := w.look(ctx, q, show, sent)
-		_ = conn.SetWriteDeadline(time.Now().Add(takeTime)) // a recorder in a test has none
-		if _, err := rw.Write([]byte(hello + text)); err != nil || conn.Flush() != nil {
+		if out.send(hello+text) != nil {
 			return
 		}
 		hello = ""

@@ -68,25 +68,9 @@ func (w *Web) tokensCard(ctx context.Context) (*tokensCard, error) {
 	return card, nil
 }
 
-// adminForm reads the form of an admin, or answers why there is none.
-func (w *Web) adminForm(rw http.ResponseWriter, r *http.Request) (who delivery.Who, ok bool) {
-	pass, err := w.d.Guard.Enter(rw, r)
-	if err == nil {
-		err = access.Need(pass.Who, delivery.Admin)
-	}
-	if err == nil {
-		err = readForm(rw, r)
-	}
-	if err != nil {
-		w.turnAway(rw, r, pass.Who, err)
-		return pass.Who, false
-	}
-	return pass.Who, true
-}
-
 // createToken makes a token and shows it: in the answer to this request alone.
 func (w *Web) createToken(rw http.ResponseWriter, r *http.Request) {
-	who, ok := w.adminForm(rw, r)
+	who, ok := w.admitForm(rw, r, delivery.Admin)
 	if !ok {
 		return
 	}
@@ -141,7 +125,7 @@ func (w *Web) revokePage(ctx context.Context, q request) (page, error) {
 
 // revokeToken takes a token back.
 func (w *Web) revokeToken(rw http.ResponseWriter, r *http.Request) {
-	who, ok := w.adminForm(rw, r)
+	who, ok := w.admitForm(rw, r, delivery.Admin)
 	if !ok {
 		return
 	}

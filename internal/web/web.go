@@ -82,31 +82,15 @@ func (w *Web) page(pattern string, show show) {
 }
 
 // pageAnd registers a page with a stream of its own.
-func (w *Web) pageAnd(pattern string, show show, live func(context.Context, http.ResponseWriter, request)) {
+func (w *Web) pageAnd(pattern string, show show, live live) {
 	w.mux.HandleFunc(pattern, func(rw http.ResponseWriter, r *http.Request) {
-		pass, err := w.d.Guard.Visit(rw, r)
 		if wantsStream(r) {
-			leave, ok := w.seats.take(sitter(pass.Who, r))
-			if !ok {
-				full(rw)
-				return
-			}
-			defer leave()
-			live(r.Context(), rw, request{Request: r, Who: pass.Who, pass: pass}) // it looks each time who asks, and says so itself
+			w.follow(rw, r, live)
 			return
 		}
-		if errors.Is(err, access.ErrWithheld) {
-			w.again(rw)
-			return
+		if who, ok := w.admit(rw, r, delivery.Reader); ok {
+			w.serve(rw, r, who, show)
 		}
-		if err == nil {
-			err = access.Need(pass.Who, delivery.Reader)
-		}
-		if err != nil {
-			w.refuse(rw, r, pass.Who, err)
-			return
-		}
-		w.serve(rw, r, pass.Who, show)
 	})
 }
 
@@ -141,15 +125,9 @@ func (w *Web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 
 // noPage answers for an address without a page.
 func (w *Web) noPage(rw http.ResponseWriter, r *http.Request) {
-	pass, err := w.d.Guard.Visit(rw, r)
-	if errors.Is(err, access.ErrWithheld) {
-		w.again(rw)
-		return
+	if who, ok := w.admit(rw, r, delivery.Nobody); ok {
+		w.refuse(rw, r, who, &delivery.Refusal{Code: codeNoPage, Why: "there is no page " + r.URL.Path, Next: "the board shows what there is"})
 	}
-	if err == nil {
-		err = &delivery.Refusal{Code: codeNoPage, Why: "there is no page " + r.URL.Path, Next: "the board shows what there is"}
-	}
-	w.refuse(rw, r, pass.Who, err)
 }
 
 // recovered turns a panic of a page into a page that says so, and a line in the log.
