@@ -15,12 +15,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/slipway-cd/slipway/internal/access"
 	"github.com/slipway-cd/slipway/internal/artifact"
 	"github.com/slipway-cd/slipway/internal/cli"
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/metric/embedded"
+	"github.com/slipway-cd/slipway/internal/proxy/otlp"
 	"github.com/slipway-cd/slipway/internal/server"
 	"github.com/slipway-cd/slipway/internal/store"
 	"github.com/slipway-cd/slipway/internal/telemetry"
@@ -46,6 +48,7 @@ type App struct {
 	intake   *intake
 	numbers  numbers
 	log      *slog.Logger
+	records  *otlp.Records // what a collector is sent of log
 	self     string
 	undo     []func() error
 }
@@ -70,7 +73,7 @@ func New(ctx context.Context, o cli.ServerOptions) (_ *App, err error) {
 	if out == nil {
 		out = io.Discard
 	}
-	a.log = slog.New(slog.NewJSONHandler(out, nil))
+	a.log, a.records = logger(out, otlp.From{Service: "slipway", Scope: "github.com/slipway-cd/slipway/internal/app", Version: Version})
 	if a.self, err = os.Executable(); err != nil {
 		return nil, fmt.Errorf("app: %w", err)
 	}
@@ -105,7 +108,8 @@ func New(ctx context.Context, o cli.ServerOptions) (_ *App, err error) {
 		Store: a.Store, Workload: a.drivers.workload, Traffic: traffic.New(a.drivers.traffic), Numbers: a.numbers.of, Metrics: metrics(a.numbers.of),
 		Artifacts: bundles, Test: runTest, PreviewKey: []byte(preview), Telemetry: a.intake.deps(), Log: a.log,
 	})
-	a.tells = telemetry.New(telemetry.Deps{Loop: a.Loop, Store: a.Store, Log: a.log, Version: Version, Mark: a.files.traces()})
+	a.tells = telemetry.New(telemetry.Deps{Loop: a.Loop, Store: a.Store, Log: a.log, Records: a.records, Version: Version, Mark: a.files.traces()})
+	a.tells.Aim(ctx)
 	return a, a.listen(o, bundles)
 }
 
@@ -164,8 +168,22 @@ func reached(told string, opened net.Addr) string {
 	return net.JoinHostPort(host, port)
 }
 
+// logger returns a log of JSON lines, and what sends them to a collector too.
+func logger(out io.Writer, from otlp.From) (*slog.Logger, *otlp.Records) {
+	lines := slog.NewJSONHandler(out, nil)
+	records := otlp.NewRecords(from, slog.New(lines))
+	return slog.New(otlp.Tee(lines, records)), records
+}
+
 // Run lives until ctx ends.
 func (a *App) Run(ctx context.Context) error {
+	told, end := context.WithCancel(context.WithoutCancel(ctx)) // the last lines are those of the end
+	var sending sync.WaitGroup
+	sending.Go(func() { a.records.Run(told) })
+	defer func() {
+		end()
+		sending.Wait()
+	}()
 	a.log.InfoContext(ctx, "control plane runs", slog.String("addr", a.listener.Addr().String()), slog.Int("pid", os.Getpid()))
 	return together(ctx, a.Loop.Run, a.numbers.Run, a.tells.Run, a.collect, a.guardProxy,
 		func(ctx context.Context) error { return a.intake.run(ctx, a.Loop, a.drivers.workload) },

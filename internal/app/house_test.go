@@ -132,6 +132,7 @@ type home struct {
 	state string
 	addr  string            // of the API
 	port  map[string]string // environment -> host:port
+	yaml  string            // the project
 	api   *client.Client
 }
 
@@ -183,10 +184,17 @@ func build(t testing.TB, rollout string, envs ...string) *home {
 	health := "{http: /healthz, interval: 100ms, timeout: 2s, rise: 1}"
 	fmt.Fprintf(&yaml, "  api: {run: [%q, service], versions: ./api, health: %s, public: /, config: {GREETING: hello}, stop: {drain: 2s, grace: 2s}}\n", self, health)
 	fmt.Fprintf(&yaml, "  web: {run: [%q, service], versions: ./web, health: %s, needs: [api], stop: {drain: 2s, grace: 2s}}\n", self, health)
-	if _, _, err := h.api.PutProject(t.Context(), "slipway.yaml", dir, []byte(yaml.String())); err != nil {
-		t.Fatalf("project: %v\n%s", err, yaml.String())
-	}
+	h.put(yaml.String())
 	return h
+}
+
+// put puts a project in force.
+func (h *home) put(yaml string) {
+	h.t.Helper()
+	if _, _, err := h.api.PutProject(h.t.Context(), "slipway.yaml", h.dir, []byte(yaml)); err != nil {
+		h.t.Fatalf("project: %v\n%s", err, yaml)
+	}
+	h.yaml = yaml
 }
 
 func (h *home) up() cli.UpReport {

@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/cli"
 	"github.com/slipway-cd/slipway/internal/proxy"
 	"github.com/slipway-cd/slipway/internal/proxy/handover"
+	"github.com/slipway-cd/slipway/internal/proxy/otlp"
 	trafficproxy "github.com/slipway-cd/slipway/internal/traffic/proxy"
 )
 
@@ -33,8 +33,9 @@ func runPlane(ctx context.Context, o cli.ProxyOptions, version string) error {
 	if out == nil {
 		out = io.Discard
 	}
+	log, records := logger(out, otlp.From{Service: "slipway-proxy", Scope: "github.com/slipway-cd/slipway/internal/proxy", Version: version})
 	options := proxy.Options{
-		Socket: socket, StateDir: files.proxy(), Log: slog.New(slog.NewJSONHandler(out, nil)), Version: version,
+		Socket: socket, StateDir: files.proxy(), Log: log, Records: records, Version: version,
 		First:     o.First,
 		Args:      os.Args[1:], // a successor is run as this process was
 		AccessLog: o.AccessLog, Metrics: o.Metrics,

@@ -43,7 +43,8 @@ type engine struct {
 	faults   *fault.Set
 	copies   *mirror.Queue
 	access   *accesslog.Log
-	spans    *otlp.Exporter
+	spans    *otlp.Spans
+	records  *otlp.Records
 	uppers   *upstream.Buffers           // shared by all instances
 	spawn    func(func(context.Context)) // runs until Run's context ends; Run waits for it
 	files    int                         // that may be open
@@ -78,10 +79,11 @@ func newEngine(o Options, boot string, files int) *engine {
 		seat: &seat{socket: o.Socket, locks: o.Locks}, first: o.First, args: o.Args, onStep: o.onStep,
 		given: make(chan *handover.Successor, 1), climbing: make(chan struct{}, 1),
 		faults: fault.New(bucket, o.Log), copies: mirror.New(mirror.Bounds()),
-		access: accesslog.New(cmp.Or(o.AccessLog, filepath.Join(o.StateDir, "access.log")), o.Log),
-		spans:  otlp.New(otlp.From{Service: "slipway-proxy", Scope: "github.com/slipway-cd/slipway/internal/proxy", Version: o.Version}, o.Log),
-		turn:   make(chan struct{}, 1),
-		fronts: map[string]*front{}, leaving: map[*front]struct{}{}, draining: map[*endpoint]struct{}{},
+		access:  accesslog.New(cmp.Or(o.AccessLog, filepath.Join(o.StateDir, "access.log")), o.Log),
+		spans:   otlp.NewSpans(otlp.From{Service: "slipway-proxy", Scope: "github.com/slipway-cd/slipway/internal/proxy", Version: o.Version}, o.Log),
+		records: cmp.Or(o.Records, otlp.NewRecords(otlp.From{}, o.Log)), // without, no line is handed to it
+		turn:    make(chan struct{}, 1),
+		fronts:  map[string]*front{}, leaving: map[*front]struct{}{}, draining: map[*endpoint]struct{}{},
 	}
 	e.table.Store(&table{limits: limitsOf(delivery.PlaneLimits{}, files)})
 	return e
@@ -213,6 +215,7 @@ func (e *engine) install(t *table, fresh []*front) {
 	}
 	e.table.Store(t)
 	e.spans.To(t.spec.Plane.OTLP)
+	e.records.To(t.spec.Plane.OTLP)
 	now := time.Now()
 	for key, ep := range old.endpoints {
 		if t.endpoints[key] != ep {

@@ -102,6 +102,10 @@ func (e *engine) metricsOfPlane(x *metrics.Text) {
 	x.Count(nil, e.spans.Sent())
 	x.Begin(metrics.Family{Name: "slipway_dropped_spans_total", Kind: metrics.Counter, Help: "Spans that were lost, since the collector was slower or refused them."})
 	x.Count(nil, e.spans.Dropped())
+	x.Begin(metrics.Family{Name: "slipway_exported_log_records_total", Kind: metrics.Counter, Help: "Lines of the log that the collector took."})
+	x.Count(nil, e.records.Sent())
+	x.Begin(metrics.Family{Name: "slipway_dropped_log_records_total", Kind: metrics.Counter, Help: "Lines of the log that did not reach the collector; the log itself has them."})
+	x.Count(nil, e.records.Dropped())
 }
 
 // sums is one series with its labels.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/slipway-cd/slipway/internal/proxy/door"
 	"github.com/slipway-cd/slipway/internal/proxy/handover"
+	"github.com/slipway-cd/slipway/internal/proxy/otlp"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
@@ -24,6 +25,7 @@ type Options struct {
 	Socket    string         // path of the control socket; at most 100 bytes
 	StateDir  string         // folder of the last good table; made if it is not there
 	Log       *slog.Logger   //
+	Records   *otlp.Records  // what a collector is sent of Log; nil: nothing
 	Version   string         // reported in State
 	Grace     time.Duration  // for requests in flight at the end; 0 means 10 s
 	AccessLog string         // file of the access log, when the table asks for one; "" is access.log in StateDir
@@ -153,6 +155,7 @@ func (e *engine) run(ctx context.Context, o Options, enter func(context.Context)
 	e.spawn(e.copies.Run)
 	e.spawn(e.access.Run)
 	e.spawn(e.spans.Run)
+	e.spawn(e.records.Run)
 	if o.Metrics != "" {
 		e.spawn(func(context.Context) { e.publish(seated, o.Metrics) })
 	}

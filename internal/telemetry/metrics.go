@@ -104,6 +104,10 @@ func (t *Telemetry) text(v control.Vitals, now time.Time) []byte {
 	p.Count(nil, t.spans.Sent())
 	p.begin("slipway_control_dropped_spans_total", metrics.Counter, "Spans of changes that the collector refused.")
 	p.Count(nil, t.spans.Dropped())
+	p.begin("slipway_control_exported_log_records_total", metrics.Counter, "Lines of the log that the collector took.")
+	p.Count(nil, t.d.Records.Sent())
+	p.begin("slipway_control_dropped_log_records_total", metrics.Counter, "Lines of the log that did not reach the collector; the log itself has them.")
+	p.Count(nil, t.d.Records.Dropped())
 	return p.Bytes()
 }
 

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,6 +24,7 @@ type Deps struct {
 	Loop    *control.Loop
 	Store   *store.Store
 	Log     *slog.Logger
+	Records *otlp.Records // what a collector is sent of Log; nil: nothing
 	Version string
 	Mark    string // file that holds up to which line of the ledger traces were sent
 }
@@ -32,15 +34,16 @@ type Deps struct {
 type Telemetry struct {
 	d       Deps
 	started time.Time
-	spans   *otlp.Exporter
+	spans   *otlp.Spans
 	tally   tally
 }
 
 // New returns the telemetry of a control plane. It does no I/O.
 func New(d Deps) *Telemetry {
+	d.Records = cmp.Or(d.Records, otlp.NewRecords(otlp.From{}, d.Log)) // without, no line is handed to it
 	return &Telemetry{
 		d: d, started: time.Now(),
-		spans: otlp.New(otlp.From{Service: "slipway", Scope: "github.com/slipway-cd/slipway/internal/telemetry", Version: d.Version}, d.Log),
+		spans: otlp.NewSpans(otlp.From{Service: "slipway", Scope: "github.com/slipway-cd/slipway/internal/telemetry", Version: d.Version}, d.Log),
 	}
 }
 
@@ -64,10 +67,24 @@ func (t *Telemetry) Run(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() { done <- t.follow(ctx, mark, t.export) }()
 	err = t.follow(ctx, head, func(ctx context.Context, e delivery.Event) {
+		if e.Kind == delivery.EventProject {
+			t.Aim(ctx)
+		}
 		t.tally.take(ctx, e)
 		t.log(ctx, e)
 	})
 	return errors.Join(err, <-done)
+}
+
+// Aim sends the log to where the project in force says, or nowhere.
+func (t *Telemetry) Aim(ctx context.Context) {
+	p, _, err := t.d.Store.Project(ctx)
+	switch {
+	case err == nil:
+		t.d.Records.To(p.DataPlane.OTLP)
+	case !errors.Is(err, delivery.ErrNotFound) && ctx.Err() == nil:
+		t.d.Log.WarnContext(ctx, "where the log is to be sent could not be read", slog.Any("error", err))
+	}
 }
 
 // log says that a rollout came into another state, so that whoever collects logs

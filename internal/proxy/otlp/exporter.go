@@ -17,27 +17,34 @@ import (
 
 // Bounds of what waits and of how long.
 const (
-	maxQueued  = 4096                   // spans; more are dropped
-	maxBatch   = 512                    // spans in one call
-	linger     = time.Second            // a span waits at most this long for others
-	callTime   = 10 * time.Second       // for one call
-	giveUp     = 30 * time.Second       // after it a batch is dropped
-	firstWait  = 250 * time.Millisecond // before the second call, doubling
-	maxWait    = 5 * time.Second        // between two calls, unless Retry-After says more
-	lastCalls  = 2 * time.Second        // for what is left at the end
-	complain   = time.Minute            // between two complaints
-	maxAnswer  = 64 << 10               // bytes read of an answer
-	tracesPath = "/v1/traces"           //
-	protobuf   = "application/x-protobuf"
+	maxQueued = 4096                   // items; more are dropped
+	maxBatch  = 512                    // items in one call
+	linger    = time.Second            // an item waits at most this long for others
+	callTime  = 10 * time.Second       // for one call
+	giveUp    = 30 * time.Second       // after it a batch is dropped
+	firstWait = 250 * time.Millisecond // before the second call, doubling
+	maxWait   = 5 * time.Second        // between two calls, unless Retry-After says more
+	lastCalls = 2 * time.Second        // for what is left at the end
+	complain  = time.Minute            // between two complaints
+	absent    = time.Hour              // between two that the collector takes nothing of the kind
+	maxAnswer = 64 << 10               // bytes read of an answer
+	protobuf  = "application/x-protobuf"
 )
 
-// Exporter sends spans. Until To names a collector it does nothing.
-type Exporter struct {
+// item is what a collector is sent: a span or a log record.
+type item interface {
+	append(dst []byte, field int) []byte
+}
+
+// Exporter sends items of one kind. Until To names a collector it does nothing.
+type Exporter[T item] struct {
 	from    From
+	path    string // of the kind, below the collector's base
+	noun    string // what it is called when some are lost
 	log     *slog.Logger
 	client  *http.Client
 	to      atomic.Pointer[string]
-	queue   chan *Span
+	queue   chan T
 	sent    atomic.Uint64
 	dropped atomic.Uint64
 	ending  atomic.Bool // Run is told to end
@@ -45,17 +52,33 @@ type Exporter struct {
 	complained time.Time // of Run
 }
 
-// From says who sends spans.
+// Spans sends spans, Records log records.
+type (
+	Spans   = Exporter[*Span]
+	Records = Exporter[*Record]
+)
+
+// From says who sends.
 type From struct {
 	Service string // service.name of the resource
-	Scope   string // what makes the spans, by its package
+	Scope   string // what makes the items, by its package
 	Version string // of both
 }
 
-// New returns an exporter of somebody's spans.
-func New(from From, log *slog.Logger) *Exporter {
-	return &Exporter{
-		from: from, log: log, queue: make(chan *Span, maxQueued),
+// NewSpans returns an exporter of somebody's spans.
+func NewSpans(from From, log *slog.Logger) *Spans {
+	return exporter[*Span](from, log, "/v1/traces", "spans")
+}
+
+// NewRecords returns an exporter of somebody's log. What it says itself goes to
+// log, which must not lead back to it.
+func NewRecords(from From, log *slog.Logger) *Records {
+	return exporter[*Record](from, log, "/v1/logs", "log records")
+}
+
+func exporter[T item](from From, log *slog.Logger, path, noun string) *Exporter[T] {
+	return &Exporter[T]{
+		from: from, log: log, path: path, noun: noun, queue: make(chan T, maxQueued),
 		client: &http.Client{
 			Transport:     &http.Transport{MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -63,22 +86,22 @@ func New(from From, log *slog.Logger) *Exporter {
 	}
 }
 
-// To sets where spans go: the base URL of a collector, "" for nowhere. Spans
+// To sets where items go: the base URL of a collector, "" for nowhere. Those
 // that wait go to the new one, or away.
-func (e *Exporter) To(base string) {
+func (e *Exporter[T]) To(base string) {
 	if base == "" {
 		e.to.Store(nil)
 		return
 	}
-	url := strings.TrimRight(base, "/") + tracesPath
+	url := strings.TrimRight(base, "/") + e.path
 	e.to.Store(&url)
 }
 
-// On says whether spans go anywhere.
-func (e *Exporter) On() bool { return e.to.Load() != nil }
+// On says whether items go anywhere.
+func (e *Exporter[T]) On() bool { return e.to.Load() != nil }
 
-// Add hands a span over; it must not be changed any more. It never waits.
-func (e *Exporter) Add(s *Span) {
+// Add hands an item over; it must not be changed any more. It never waits.
+func (e *Exporter[T]) Add(s T) {
 	if !e.On() {
 		return
 	}
@@ -89,17 +112,17 @@ func (e *Exporter) Add(s *Span) {
 	}
 }
 
-// Sent returns how many spans a collector has taken.
-func (e *Exporter) Sent() uint64 { return e.sent.Load() }
+// Sent returns how many items a collector has taken.
+func (e *Exporter[T]) Sent() uint64 { return e.sent.Load() }
 
-// Dropped returns how many spans were lost: the queue was full, or the collector
+// Dropped returns how many items were lost: the queue was full, or the collector
 // did not take them in time.
-func (e *Exporter) Dropped() uint64 { return e.dropped.Load() }
+func (e *Exporter[T]) Dropped() uint64 { return e.dropped.Load() }
 
 // Run sends what is added until ctx ends, and then what is left, for two
 // seconds at most. A call under way at the end is not cut off: the collector may
 // have taken it, and would get it twice.
-func (e *Exporter) Run(ctx context.Context) {
+func (e *Exporter[T]) Run(ctx context.Context) {
 	defer e.client.CloseIdleConnections()
 	calls, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
@@ -111,7 +134,7 @@ func (e *Exporter) Run(ctx context.Context) {
 		end.Reset(lastCalls)
 	})()
 
-	batch := make([]*Span, 0, maxBatch)
+	batch := make([]T, 0, maxBatch)
 	due := time.NewTimer(linger)
 	due.Stop()
 	for {
@@ -137,7 +160,7 @@ func (e *Exporter) Run(ctx context.Context) {
 }
 
 // last sends what is left.
-func (e *Exporter) last(calls context.Context, batch []*Span) {
+func (e *Exporter[T]) last(calls context.Context, batch []T) {
 	for {
 		for len(batch) < maxBatch && len(e.queue) > 0 {
 			batch = append(batch, <-e.queue)
@@ -150,20 +173,20 @@ func (e *Exporter) last(calls context.Context, batch []*Span) {
 	}
 }
 
-// ErrRefused is that a collector will not take spans however often it is asked.
-var ErrRefused = errors.New("otlp: the collector refuses the spans")
+// ErrRefused is that a collector will not take something however often it is asked.
+var ErrRefused = errors.New("otlp: the collector refuses it")
 
-// Send hands spans over by itself, without the queue and beside no Run, and
+// Send hands items over by itself, without the queue and beside no Run, and
 // returns once the collector has them. After ErrRefused there is no point in
 // sending them again.
-func (e *Exporter) Send(ctx context.Context, spans []*Span) error {
+func (e *Exporter[T]) Send(ctx context.Context, items []T) error {
 	to := e.to.Load()
 	if to == nil {
 		return nil
 	}
-	after, err := e.call(ctx, *to, request(nil, e.from, spans), len(spans))
+	after, err := e.call(ctx, *to, request(nil, e.from, items), len(items))
 	if err != nil && after == never {
-		e.dropped.Add(uint64(len(spans)))
+		e.dropped.Add(uint64(len(items)))
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	return err
@@ -172,7 +195,7 @@ func (e *Exporter) Send(ctx context.Context, spans []*Span) error {
 // send calls until the collector takes the batch, refuses it for good, or is
 // given up, as it is when ctx ends. Nobody who is not there is waited for at the
 // end: who ends everything ends the collector too.
-func (e *Exporter) send(ctx context.Context, batch []*Span) {
+func (e *Exporter[T]) send(ctx context.Context, batch []T) {
 	body := request(nil, e.from, batch)
 	wait, began := firstWait, time.Now()
 	for {
@@ -200,7 +223,7 @@ const never time.Duration = -1
 
 // call hands a batch to the collector. On an error it returns how long to wait
 // before the same may be tried again at least, or never.
-func (e *Exporter) call(ctx context.Context, to string, body []byte, spans int) (time.Duration, error) {
+func (e *Exporter[T]) call(ctx context.Context, to string, body []byte, items int) (time.Duration, error) {
 	ctx, stop := context.WithTimeout(ctx, callTime)
 	defer stop()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
@@ -221,8 +244,8 @@ func (e *Exporter) call(ctx context.Context, to string, body []byte, spans int) 
 	switch res.StatusCode {
 	case http.StatusOK:
 		refused, why := rejected(answer)
-		refused = min(refused, uint64(spans))
-		e.sent.Add(uint64(spans) - refused)
+		refused = min(refused, uint64(items))
+		e.sent.Add(uint64(items) - refused)
 		if refused > 0 {
 			e.dropped.Add(refused)
 			e.complain(fmt.Errorf("otlp: the collector took a part only: %s", why))
@@ -230,6 +253,8 @@ func (e *Exporter) call(ctx context.Context, to string, body []byte, spans int) 
 		return 0, nil
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return retryAfter(res.Header.Get("Retry-After"), time.Now()), fmt.Errorf("otlp: %s", res.Status)
+	case http.StatusNotFound:
+		return never, fmt.Errorf("otlp: %w: %s", errAbsent, res.Status)
 	}
 	return never, fmt.Errorf("otlp: %s", res.Status)
 }
@@ -245,10 +270,18 @@ func retryAfter(value string, now time.Time) time.Duration {
 	return 0
 }
 
-func (e *Exporter) complain(err error) {
-	if now := time.Now(); now.Sub(e.complained) > complain {
+// errAbsent is that a collector has no place for items of the kind: many take
+// spans and no logs.
+var errAbsent = errors.New("the collector takes none of them")
+
+func (e *Exporter[T]) complain(err error) {
+	every := complain
+	if errors.Is(err, errAbsent) {
+		every = absent
+	}
+	if now := time.Now(); now.Sub(e.complained) > every {
 		e.complained = now
-		e.log.Warn("spans are lost", slog.Any("error", err), slog.Uint64("dropped", e.Dropped()))
+		e.log.Warn(e.noun+" are lost", slog.Any("error", err), slog.Uint64("dropped", e.Dropped()))
 	}
 }
 

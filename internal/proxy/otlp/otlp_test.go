@@ -181,7 +181,7 @@ func await(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func run(t *testing.T, e *Exporter) (end func()) {
+func run[T item](t *testing.T, e *Exporter[T]) (end func()) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -191,14 +191,14 @@ func run(t *testing.T, e *Exporter) (end func()) {
 	return end
 }
 
-func add(e *Exporter, n int) {
+func add(e *Spans, n int) {
 	for i := range n {
 		e.Add(&Span{ID: id(byte(i + 1)), Trace: [16]byte{1}, Name: "GET", Kind: Server})
 	}
 }
 
 func TestSpansArriveInBatches(t *testing.T) {
-	c, e := newCollector(t), New(plane, quiet)
+	c, e := newCollector(t), NewSpans(plane, quiet)
 	end := run(t, e)
 	add(e, 10) // nobody listens: no loss, no span
 	e.To(c.base())
@@ -221,7 +221,7 @@ func TestRetriedAndRefused(t *testing.T) {
 	for status, again := range map[int]bool{429: true, 502: true, 503: true, 504: true, 400: false, 500: false, 302: false} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			t.Parallel()
-			c, e := newCollector(t), New(plane, quiet)
+			c, e := newCollector(t), NewSpans(plane, quiet)
 			c.answer = func(call int) int {
 				if call == 1 {
 					return status
@@ -241,7 +241,7 @@ func TestRetriedAndRefused(t *testing.T) {
 }
 
 func TestPartlyTaken(t *testing.T) {
-	c, e := newCollector(t), New(plane, quiet)
+	c, e := newCollector(t), NewSpans(plane, quiet)
 	c.body = nest(number(nil, 1, 2), 0, 1)
 	e.To(c.base())
 	run(t, e)
@@ -252,7 +252,7 @@ func TestPartlyTaken(t *testing.T) {
 // A collector that never answers well: nothing waits for it, what is too much
 // is dropped and counted, and the end takes two seconds.
 func TestDeadCollector(t *testing.T) {
-	c, e := newCollector(t), New(plane, quiet)
+	c, e := newCollector(t), NewSpans(plane, quiet)
 	c.answer, c.after = func(int) int { return http.StatusServiceUnavailable }, "3600"
 	e.To(c.base())
 	end := run(t, e)
@@ -273,7 +273,7 @@ func TestDeadCollector(t *testing.T) {
 // A call that is under way when the end comes is waited for, and its spans are
 // sent once.
 func TestTheEndWaitsForTheCall(t *testing.T) {
-	c, e := newCollector(t), New(plane, quiet)
+	c, e := newCollector(t), NewSpans(plane, quiet)
 	called, let := make(chan struct{}), make(chan struct{})
 	c.answer = func(int) int { close(called); <-let; return http.StatusOK }
 	e.To(c.base())
@@ -299,7 +299,7 @@ func TestBackoff(t *testing.T) {
 		"99999999999999": {0, 30000, 60000},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			e := New(plane, quiet)
+			e := NewSpans(plane, quiet)
 			var at []time.Duration
 			began := time.Now()
 			e.client = &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
@@ -352,7 +352,7 @@ func (refusing) RoundTrip(*http.Request) (*http.Response, error) { return nil, s
 // waited for at the end.
 func TestTheEndDoesNotWaitForNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := New(plane, quiet)
+		e := NewSpans(plane, quiet)
 		e.client.Transport = refusing{}
 		e.To("http://127.0.0.1:1")
 		end := run(t, e)

@@ -1,9 +1,10 @@
-// Package otlp sends spans to an OpenTelemetry collector over HTTP, as protobuf.
-// It knows no requests and samples nothing: what it is given it sends, or drops
-// and counts when the collector is slower. Its tests are a real receiver.
+// Package otlp sends spans and log records to an OpenTelemetry collector over
+// HTTP, as protobuf. It knows no requests and samples nothing: what it is given it
+// sends, or drops and counts when the collector is slower. Its tests are a real
+// receiver.
 //
 // Sources: https://opentelemetry.io/docs/specs/otlp/ and opentelemetry-proto
-// v1 (collector/trace/v1/trace_service.proto, trace/v1/trace.proto).
+// v1 (collector/{trace,logs}/v1, trace/v1/trace.proto, logs/v1/logs.proto).
 package otlp
 
 import (
@@ -64,8 +65,9 @@ const (
 // schema is the version of the semantic conventions that attributes follow.
 const schema = "https://opentelemetry.io/schemas/1.37.0"
 
-// request appends an ExportTraceServiceRequest with one resource and one scope.
-func request(dst []byte, from From, spans []*Span) []byte {
+// request appends an ExportTraceServiceRequest, or of logs, with one resource and
+// one scope: messages of the same shape, but for the items.
+func request[T item](dst []byte, from From, items []T) []byte {
 	all := len(dst)
 	{
 		resource := len(dst)
@@ -79,8 +81,8 @@ func request(dst []byte, from From, spans []*Span) []byte {
 			dst = text(dst, 1, from.Scope)
 			dst = text(dst, 2, from.Version)
 			dst = nest(dst, name, 1)
-			for _, s := range spans {
-				dst = s.append(dst, 2)
+			for _, i := range items {
+				dst = i.append(dst, 2)
 			}
 			dst = text(dst, 3, schema)
 		}
@@ -172,8 +174,8 @@ func nest(dst []byte, at, field int) []byte {
 	return slices.Insert(dst, at, h...)
 }
 
-// rejected reads how many spans a collector did not take from its
-// ExportTraceServiceResponse, and why.
+// rejected reads how many items a collector did not take from its
+// ExportTraceServiceResponse, or of logs, and why.
 func rejected(b []byte) (n uint64, why string) {
 	partial := field(b, 1)
 	for b := partial.bytes; len(b) > 0; {
