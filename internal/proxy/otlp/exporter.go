@@ -52,11 +52,11 @@ type Exporter[T item] struct {
 	complained time.Time // of Run
 }
 
-// Spans sends spans, Records log records.
-type (
-	Spans   = Exporter[*Span]
-	Records = Exporter[*Record]
-)
+// Spans sends spans.
+type Spans = Exporter[*Span]
+
+// Records sends log records.
+type Records = Exporter[*Record]
 
 // From says who sends.
 type From struct {
@@ -281,7 +281,7 @@ func (e *Exporter[T]) complain(err error) {
 	}
 	if now := time.Now(); now.Sub(e.complained) > every {
 		e.complained = now
-		e.log.Warn(e.noun+" are lost", slog.Any("error", err), slog.Uint64("dropped", e.Dropped()))
+		e.log.Warn("not all of it reached the collector", slog.String("what", e.noun), slog.Any("error", err), slog.Uint64("dropped", e.Dropped()))
 	}
 }
 
