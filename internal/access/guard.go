@@ -72,6 +72,13 @@ type Pass struct {
 	used    *time.Time    // with ViaToken: its last use
 }
 
+// Knows reports whether somebody is told secrets of the configuration: who may change
+// the project may, and has a token to show for it. A browser is not told, whoever is
+// signed in: its screen has more viewers, and its cookie goes to more places.
+func (p Pass) Knows() bool {
+	return p.Access.Allows(delivery.Admin) && (p.Via == ViaOwner || p.Via == ViaToken)
+}
+
 // How somebody is named in the ledger who shows the owner's token.
 const (
 	apiName   = "api"   // to the API, unless the header says who

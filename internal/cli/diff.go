@@ -131,10 +131,10 @@ func (s *session) difference(d control.Diff, from, to string) string {
 		fmt.Fprintf(&b, "  kinds    %s\n", strings.Join(kinds, ", "))
 	}
 	for _, c := range d.Config {
-		fmt.Fprintf(&b, "  config   %s  %s → %s\n", c.Key, orUnset(c.From), orUnset(c.To))
+		fmt.Fprintf(&b, "  config   %s  %s\n", c.Key, fromTo(c))
 	}
 	for _, r := range d.Run {
-		fmt.Fprintf(&b, "  run      %s  %s → %s\n", r.Key, orUnset(r.From), orUnset(r.To))
+		fmt.Fprintf(&b, "  run      %s  %s\n", r.Key, fromTo(r))
 	}
 	const most = 20
 	for i, f := range d.Files {
@@ -154,6 +154,16 @@ func side(r delivery.Release, name string) string {
 		return name
 	}
 	return r.Version + " (" + name + ")"
+}
+
+// fromTo lays out a value that differs. Two hidden ones read alike, so it is said that
+// they are not.
+func fromTo(d control.Delta) string {
+	text := orUnset(d.From) + " → " + orUnset(d.To)
+	if d.Hidden && d.From == d.To {
+		text += " (another one)"
+	}
+	return text
 }
 
 func orUnset(v string) string {

@@ -52,10 +52,10 @@ func (s *session) drifted(d control.Drift) string {
 			if c.Meant {
 				meant = l.faint("  as slipway.yaml says")
 			}
-			fmt.Fprintf(&b, "  config   %s  %s → %s%s\n", c.Key, orUnset(c.From), orUnset(c.To), meant)
+			fmt.Fprintf(&b, "  config   %s  %s%s\n", c.Key, fromTo(c.Delta), meant)
 		}
 		for _, r := range one.Run {
-			fmt.Fprintf(&b, "  run      %s  %s → %s\n", r.Key, orUnset(r.From), orUnset(r.To))
+			fmt.Fprintf(&b, "  run      %s  %s\n", r.Key, fromTo(r))
 		}
 	}
 	fmt.Fprintf(&b, "  %s %s equal in %s and %s\n", l.good("✔"), plural(d.Same, "service"), d.From, d.To)

@@ -24,7 +24,7 @@ func (s *session) promise(e control.Effect) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "  would    %s\n", printable(e.Text))
 	for _, d := range e.Config {
-		fmt.Fprintf(&b, "  config   %s  %s → %s\n", d.Key, orUnset(d.From), orUnset(d.To))
+		fmt.Fprintf(&b, "  config   %s  %s\n", d.Key, fromTo(d))
 	}
 	for _, note := range e.Notes {
 		fmt.Fprintf(&b, "  note     %s\n", printable(note))

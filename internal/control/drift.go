@@ -42,6 +42,12 @@ type ConfigDelta struct {
 	Meant bool `json:"meant"` // it differs within one release too: slipway.yaml says so for these environments
 }
 
+// Discreet returns the delta as it is shown to who may not know secrets.
+func (c ConfigDelta) Discreet() any {
+	d, _ := c.Delta.Discreet().(Delta)
+	return ConfigDelta{d, c.Meant}
+}
+
 // Drift compares what is stable in two environments, service by service.
 func (l *Loop) Drift(ctx context.Context, from, to string) (Drift, error) {
 	o, err := l.overview(ctx)

@@ -359,7 +359,7 @@ func TestDrift(t *testing.T) {
 			t.Fatalf("drift of configuration = %+v", d)
 		}
 		s := d.Services[0]
-		if c := s.Config[0]; c != (ConfigDelta{Delta{"TIMEOUT", "", "5s"}, false}) || s.From.Digest != s.To.Digest || len(s.Kinds) != 0 {
+		if c := s.Config[0]; c != (ConfigDelta{Delta{Key: "TIMEOUT", To: "5s"}, false}) || s.From.Digest != s.To.Digest || len(s.Kinds) != 0 {
 			t.Errorf("drift = %+v", s)
 		}
 		h.deploy("v2")
@@ -387,7 +387,7 @@ func TestDriftAsMeant(t *testing.T) {
 	in := func(env string, id delivery.ReleaseID) delivery.Stable {
 		return delivery.Stable{Service: "api", Env: env, Release: id}
 	}
-	if s := o.drift("api", in("staging", "r1"), in("prod", "r1")); s == nil || !s.asMeant() || s.Config[0] != (ConfigDelta{Delta{"A", "1", "2"}, true}) {
+	if s := o.drift("api", in("staging", "r1"), in("prod", "r1")); s == nil || !s.asMeant() || s.Config[0] != (ConfigDelta{Delta{Key: "A", From: "1", To: "2"}, true}) {
 		t.Errorf("one release, two values = %+v", s)
 	}
 	s := o.drift("api", in("staging", "r1"), in("prod", "r2"))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-cd/slipway/internal/analysis"
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/discreet"
 	"github.com/slipway-cd/slipway/internal/store"
 )
 
@@ -71,9 +72,16 @@ type Diff struct {
 
 // Delta is one value that differs.
 type Delta struct {
-	Key  string `json:"key"`
-	From string `json:"from"`
-	To   string `json:"to"`
+	Key    string `json:"key"`
+	From   string `json:"from"`
+	To     string `json:"to"`
+	Hidden bool   `json:"hidden,omitempty" doc:"a secret is left out of from or to: they differ, even where they read alike"`
+}
+
+// Discreet returns the delta as it is shown to who may not know secrets.
+func (d Delta) Discreet() any {
+	from, to := discreet.Value(d.Key, d.From), discreet.Value(d.Key, d.To)
+	return Delta{Key: d.Key, From: from, To: to, Hidden: from != d.From || to != d.To}
 }
 
 // FileDelta is one file that differs.

@@ -65,7 +65,7 @@ func (l *Loop) Service(ctx context.Context, name string) (Service, error) {
 	}
 	for _, s := range o.pic.statuses {
 		if s.Spec.Service == name {
-			out.Instances = append(out.Instances, discreet(s))
+			out.Instances = append(out.Instances, withoutToken(s))
 		}
 	}
 	place := map[string]int{}

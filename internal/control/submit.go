@@ -318,6 +318,9 @@ func (l *Loop) manifest(ctx context.Context, tx *store.Tx, w promotion.World, sv
 		if err := settable(k); err != nil {
 			return rel, err
 		}
+		if err := delivery.Masked("set."+k, s.Set[k]); err != nil {
+			return rel, err
+		}
 		rel.Config[k] = s.Set[k]
 		for _, in := range rel.ConfigIn {
 			delete(in, k)

@@ -50,8 +50,8 @@ func (l *Loop) telling(id workload.ID, vars map[string]string) map[string]string
 // headersVar holds a token.
 const headersVar = "OTEL_EXPORTER_OTLP_HEADERS"
 
-// discreet is an instance as it is shown: without the token by which it is known.
-func discreet(s workload.Status) workload.Status {
+// withoutToken is an instance as it is shown: without the token by which it is known.
+func withoutToken(s workload.Status) workload.Status {
 	if _, there := s.Spec.Vars[headersVar]; there {
 		s.Spec.Vars = maps.Clone(s.Spec.Vars)
 		s.Spec.Vars[headersVar] = "(a token)"

@@ -122,7 +122,7 @@ func (l *Loop) Live(ctx context.Context, id delivery.RolloutID) (Live, error) {
 	}
 	for _, s := range pic.statuses {
 		if s.Spec.Service == r.Service && s.Spec.Env == r.Env && s.Spec.Release == r.To {
-			out.Instances = append(out.Instances, discreet(s))
+			out.Instances = append(out.Instances, withoutToken(s))
 		}
 	}
 	from, until := r.Started, time.Now()

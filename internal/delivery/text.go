@@ -21,6 +21,18 @@ func Plain(field, text string) error {
 	return nil
 }
 
+// Mask is shown in place of what looks like a secret.
+const Mask = "(hidden)"
+
+// Masked refuses a value that was shown in place of a secret: who sends it back would
+// lose the secret.
+func Masked(field, value string) error {
+	if !strings.Contains(value, Mask) {
+		return nil
+	}
+	return InvalidNext(field, "holds "+Mask+", which is shown in place of a secret and is no value", "say the value itself, or leave "+field+" out")
+}
+
 // Shell quotes a word for a command line that people copy.
 func Shell(word string) string {
 	plain := func(r rune) bool {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/slipway-cd/slipway/internal/delivery"
 )
 
 // reader is a type that reads itself from a node.
@@ -81,6 +83,9 @@ func (d *decoder) value(path string, n *node, v reflect.Value) {
 		return
 	}
 	d.values[path] = n.at
+	if d.masked(path, n) {
+		return
+	}
 	if r, ok := reflect.TypeAssert[reader](v.Addr()); ok {
 		r.read(d, path, n)
 		return
@@ -111,6 +116,16 @@ func (d *decoder) value(path string, n *node, v reflect.Value) {
 	default:
 		panic("manifest: the document has no such type: " + v.Type().String())
 	}
+}
+
+// masked refuses what was shown in place of a secret: a file that was read back from
+// Slipway would put it in force.
+func (d *decoder) masked(path string, n *node) bool {
+	if n.kind != text || !strings.Contains(n.text, delivery.Mask) {
+		return false
+	}
+	d.refuse(path, n, delivery.Mask+" is shown in place of a secret and is no value", "write the value itself")
+	return true
 }
 
 // fields reads a mapping into a struct by its json tags.

@@ -199,6 +199,9 @@ func (v *command) read(d *decoder, path string, n *node) {
 				d.refuse(fmt.Sprintf("%s[%d]", path, i), item, "must be a word, is "+item.show(), "put it in quotes")
 				return
 			}
+			if d.masked(fmt.Sprintf("%s[%d]", path, i), item) {
+				return
+			}
 			*v = append(*v, item.text)
 		}
 	case mapping, whole, decimal, truth, nothing:

@@ -40,6 +40,13 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, pattern string) (
 	return r.WithContext(context.WithValue(r.Context(), passKey{}, pass)), nil
 }
 
+// told reports whether an answer holds what looks like a secret. That of an action
+// never does, whoever asks: it is kept under its Idempotency-Key.
+func told(ctx context.Context, method string) bool {
+	pass, _ := ctx.Value(passKey{}).(access.Pass)
+	return method != http.MethodPost && pass.Knows()
+}
+
 // passKey finds who asks in the context of a request: huma hands a handler nothing
 // else of it. Asker reads it, and nothing below does.
 type passKey struct{}

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/discreet"
 	"github.com/slipway-cd/slipway/internal/manifest"
 )
 
@@ -48,6 +49,11 @@ type projectSource struct {
 	Source  string           `json:"source" doc:"the slipway.yaml in force, as it was written"`
 }
 
+// Discreet returns the project as it is shown to who may not know secrets.
+func (p projectSource) Discreet() any {
+	return projectSource{Project: discreet.Of(p.Project), Source: discreet.Source(p.Source, p.Project)}
+}
+
 func (s *Server) getProject(ctx context.Context, _ *struct{}) (*output[projectSource], error) {
 	p, src, err := s.d.Store.Project(ctx)
 	if err != nil {
@@ -65,6 +71,11 @@ type setting struct {
 	Path   string `json:"path" doc:"the field, environments by name"`
 	Value  string `json:"value"`
 	Origin string `json:"origin" doc:"file:line:column, or which default"`
+}
+
+// Discreet returns the value as it is shown to who may not know secrets.
+func (s setting) Discreet() any {
+	return setting{Path: s.Path, Value: discreet.Value(s.Path, s.Value), Origin: s.Origin}
 }
 
 // explainProject says where each value came from. The file is read again for

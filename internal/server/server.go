@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-cd/slipway/internal/artifact"
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/discreet"
 	"github.com/slipway-cd/slipway/internal/store"
 	"github.com/slipway-cd/slipway/internal/traces"
 	"github.com/slipway-cd/slipway/internal/workload"
@@ -126,12 +127,17 @@ func (s *Server) lost(w http.ResponseWriter, r *http.Request) {
 	p.write(w)
 }
 
-// route registers a handler. What it returns as an error becomes a problem.
+// route registers a handler. What it returns as an error becomes a problem, and what
+// of it looks like a secret is told to nobody who may not know it.
 func route[I, O any](s *Server, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
+	carries := discreet.Carries[O]()
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handle(ctx, in)
 		if err != nil {
 			return nil, s.explain(ctx, err)
+		}
+		if carries && !told(ctx, op.Method) {
+			out = discreet.Of(out)
 		}
 		return out, nil
 	})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/discreet"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
@@ -237,10 +238,10 @@ func diffOf(of changeFacts) (lines []diffLine, more int) {
 				lines = append(lines, diffLine{Text: title})
 			}
 			if x.From != "" {
-				lines = append(lines, diffLine{"-", inert(x.Key + sep + discreet(x.Key, x.From))})
+				lines = append(lines, diffLine{"-", inert(x.Key + sep + discreet.Value(x.Key, x.From))})
 			}
 			if x.To != "" || x.From == "" {
-				lines = append(lines, diffLine{"+", inert(x.Key + sep + discreet(x.Key, x.To))})
+				lines = append(lines, diffLine{"+", inert(x.Key + sep + discreet.Value(x.Key, x.To))})
 			}
 		}
 	}

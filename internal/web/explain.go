@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/slipway-cd/slipway/internal/discreet"
 	"github.com/slipway-cd/slipway/internal/manifest"
 )
 
@@ -66,7 +67,7 @@ func (v *explainView) add(field string, l manifest.Line) {
 	} else if !deep {
 		group = "run"
 	}
-	line := explainLine{Field: field, Value: discreet(field, l.Value), Origin: l.Origin, Set: strings.HasPrefix(l.Origin, projectFile+":")}
+	line := explainLine{Field: field, Value: discreet.Value(field, l.Value), Origin: l.Origin, Set: strings.HasPrefix(l.Origin, projectFile+":")}
 	if v.All++; line.Set {
 		v.Set++
 	}

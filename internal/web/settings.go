@@ -164,7 +164,7 @@ func (w *Web) projectCard(ctx context.Context) (*projectCard, error) {
 		return nil, err
 	}
 	card := &projectCard{Name: p.Name}
-	card.Lines, card.More = sourceLines(string(src))
+	card.Lines, card.More = sourceLines(string(src), p)
 	before := int64(0)
 	for range maxLedgerPages {
 		lines, err := w.d.Store.Events(ctx, store.EventQuery{Newest: true, Before: before, Limit: store.MaxLimit})

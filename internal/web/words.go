@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/discreet"
 )
 
 // words are the functions of templates.
@@ -18,7 +19,7 @@ func words() template.FuncMap {
 		"stamp":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"percent":  percent,
 		"inert":    inert,
-		"discreet": discreet,
+		"discreet": discreet.Value,
 		"gateSign": gateSign,
 		"glyphs":   signGlyphs,
 		"links":    linksOfWay,
