@@ -68,7 +68,7 @@ func (j *Judge) errorCheck() delivery.Check {
 	c.Stable, c.Canary = e.seen.shares()
 	c.Low, c.High = e.interval()
 	j.weighed(&c, e.against.evidence(), e.against.peak, e.promote.peak, j.share())
-	c.Sentence = j.errorSentence(c)
+	j.sayErrors(&c)
 	if a := j.again; a.nc+a.nb > 0 {
 		c.Missing = fmt.Sprintf("%s to the new release and %s to stable are left out, of callers that failed or were slow before: %s and %s of them failed",
 			plural(uint64(a.nc), "request"), count(uint64(a.nb)), count(uint64(a.xc)), count(uint64(a.xb)))
@@ -98,7 +98,7 @@ func (j *Judge) latencyCheck(p *proof) delivery.Check {
 	c.Outcome = each(c)
 	c.Stable, c.Canary = j.latency.estimate(p.quantile, j.latency.counted)
 	c.Missing = j.latency.cold.left(j.policy)
-	c.Sentence = j.latencySentence(c, p, t)
+	j.sayLatency(&c, p, t)
 	return c
 }
 
@@ -122,7 +122,7 @@ func (j *Judge) thresholdCheck(t *threshold) delivery.Check {
 	c := j.overThreshold(t)
 	c.Stable, c.Canary = j.latency.estimate(t.quantile, j.latency.counted)
 	c.Low, c.High = -math.MaxFloat64, math.MaxFloat64 // no interval is kept of it
-	c.Sentence = fmt.Sprintf("%s %s against %s on stable: %s", c.Name, seconds(c.Canary), seconds(c.Stable), over(c, t))
+	compare(&c, c.Name, delivery.CheckWords{Canary: seconds(c.Canary), Stable: seconds(c.Stable), Counts: over(c, t)})
 	return c
 }
 
@@ -170,7 +170,7 @@ func (j *Judge) metricCheck(m *judgedMetric) delivery.Check {
 	case m.Role == delivery.Watch && c.Outcome == delivery.Fail:
 		c.Outcome = delivery.Inconclusive // it decides nothing
 	}
-	c.Sentence = j.metricSentence(c, known)
+	j.sayMetric(&c, known)
 	return c
 }
 

@@ -222,6 +222,7 @@ func (j *Judge) coldCheck() delivery.Check {
 	if !c.stuck() {
 		check.Against = min(check.Against, 1)
 	}
+	check.Words = nil // of warm instances
 	check.Sentence = fmt.Sprintf("p50 %s against %s on stable, and no better after %d seconds: %s of the last %s took over %s, which no cold cache explains",
 		seconds(check.Canary), seconds(check.Stable), c.judged, count(check.Bad), count(check.NCanary), beyond)
 	return check

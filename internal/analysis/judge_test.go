@@ -505,9 +505,11 @@ func TestSentences(t *testing.T) {
 	if want := "no harm found in 412 requests to the new release, and errors "; !strings.HasPrefix(v.Sentence, want) || !strings.HasSuffix(v.Sentence, " more") {
 		t.Errorf("sentence %q, want %q … more", v.Sentence, want)
 	}
-	if want := "0 of 412 against 48 of 13,848"; !strings.HasSuffix(v.Checks[0].Sentence, want) {
-		t.Errorf("sentence %q, want … %q", v.Checks[0].Sentence, want)
+	if want := "0 of 412 against 48 of 13,848"; !strings.HasSuffix(v.Checks[0].Sentence, want) || v.Checks[0].Words.Counts != want {
+		t.Errorf("sentence %q with %+v, want … %q", v.Checks[0].Sentence, v.Checks[0].Words, want)
 	}
+	inParts(t, v)
+	inParts(t, healthy(t).Verdict())
 	if v := healthy(t).Verdict(); v.Sentence != "the new release is proven fit: errors below 2 times that of stable plus 0.2 points, p50, p95 and p99 less than 25 % slower, in 3,000 requests to it" {
 		t.Errorf("sentence %q", v.Sentence)
 	}
@@ -530,6 +532,33 @@ func TestSentences(t *testing.T) {
 		if got := roundUp(v); got != want {
 			t.Errorf("roundUp(%v) = %d, want %d", v, got, want)
 		}
+	}
+}
+
+// inParts holds that the sentence of every check that compares two values is in its
+// words, part by part and in this order.
+func inParts(t *testing.T, v delivery.Verdict) {
+	t.Helper()
+	parts := 0
+	for _, c := range v.Checks {
+		if c.Words == nil {
+			if strings.Contains(c.Sentence, " on stable: ") {
+				t.Errorf("%s says %q and has no parts", c.Name, c.Sentence)
+			}
+			continue
+		}
+		parts++
+		rest, w := c.Sentence, c.Words
+		for _, part := range []string{c.Name, " " + w.Canary + " against " + w.Stable + " on stable: ", w.Apart, w.Counts, w.Allowed} {
+			_, after, ok := strings.Cut(rest, part)
+			if !ok || w.Canary == "" || w.Stable == "" || w.Counts == "" {
+				t.Errorf("%s says %q, which lacks %q of %+v", c.Name, c.Sentence, part, w)
+			}
+			rest = after
+		}
+	}
+	if parts == 0 {
+		t.Errorf("no check of %q has parts", v.Sentence)
 	}
 }
 

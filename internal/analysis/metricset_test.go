@@ -99,6 +99,7 @@ func TestMetricsDecide(t *testing.T) {
 			}
 		}
 		v := j.Verdict()
+		inParts(t, v)
 		if v.Outcome != c.want || !strings.Contains(v.Sentence, c.sentence) {
 			t.Errorf("%s: verdict = %s %q, want %s and %q", c.name, v.Outcome, v.Sentence, c.want, c.sentence)
 		}

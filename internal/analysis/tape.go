@@ -9,7 +9,7 @@ import (
 
 // Rules is the version of the rules by which this judge judges. It rises
 // whenever the same tape may give another verdict than before.
-const Rules = 6
+const Rules = 7
 
 // Tape is everything one judge was told, in order. The same tape gives the same
 // verdict, bit for bit, under the same Rules.

@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -9,40 +10,55 @@ import (
 	"github.com/slipway-cd/slipway/internal/delivery"
 )
 
-func (j *Judge) errorSentence(c delivery.Check) string {
+func (j *Judge) sayErrors(c *delivery.Check) {
 	if c.NCanary == 0 {
-		return "errors: nothing to compare yet"
+		c.Sentence = "errors: nothing to compare yet"
+		return
 	}
 	limit := max(j.policy.ErrorRatio*c.Stable, c.Stable+j.policy.ErrorAdd)
-	return fmt.Sprintf("errors %s against %s on stable: %s, %s of %s against %s of %s%s",
-		percent(c.Canary), percent(c.Stable), j.differs(c),
-		count(c.Bad), count(c.NCanary), count(c.BadStable), count(c.NStable), j.places.words(limit))
+	compare(c, c.Name, delivery.CheckWords{
+		Canary: percent(c.Canary), Stable: percent(c.Stable), Apart: j.differs(*c),
+		Counts: fmt.Sprintf("%s of %s against %s of %s%s", count(c.Bad), count(c.NCanary), count(c.BadStable), count(c.NStable), j.places.words(limit)),
+	})
 }
 
-// metricSentence says a metric of the policy: both values, the difference, the
+// compare says two values of a check, in one sentence and in parts.
+func compare(c *delivery.Check, what string, w delivery.CheckWords) {
+	c.Words = &w
+	c.Sentence = fmt.Sprintf("%s %s against %s on stable: ", what, w.Canary, w.Stable)
+	switch {
+	case w.Apart == "":
+		c.Sentence += w.Counts
+	case w.Allowed == "":
+		c.Sentence += w.Apart + ", " + w.Counts
+	default:
+		c.Sentence += w.Apart + "; " + w.Counts + "; allowed is " + w.Allowed
+	}
+}
+
+// sayMetric says a metric of the policy: both values, the difference, the
 // counts and the margin.
-func (j *Judge) metricSentence(c delivery.Check, known [2]bool) string {
+func (j *Judge) sayMetric(c *delivery.Check, known [2]bool) {
 	i := j.metrics.index[c.Name]
 	m := &j.metrics.all[i]
 	if c.NCanary == 0 || c.NStable == 0 {
-		if c.Missing != "" {
-			return c.Name + ": " + c.Missing
-		}
-		return c.Name + ": nothing to compare yet"
+		c.Sentence = c.Name + ": " + cmp.Or(c.Missing, "nothing to compare yet")
+		return
 	}
 	what := c.Name
 	if m.Kind == delivery.KindLatency {
 		what += " " + quantileName(m.Quantile)
 	}
-	s := fmt.Sprintf("%s %s against %s on stable: %s; %s; allowed is %s",
-		what, amount(c.Canary, m.Metric), amount(c.Stable, m.Metric), j.apart(c, known, m.Metric), tally(c, m.Metric), allowed(m.Metric))
+	compare(c, what, delivery.CheckWords{
+		Canary: amount(c.Canary, m.Metric), Stable: amount(c.Stable, m.Metric), Apart: j.apart(*c, known, m.Metric),
+		Counts: tally(*c, m.Metric), Allowed: allowed(m.Metric),
+	})
 	if c.Approx {
-		s += "; approximate, from sums that others made"
+		c.Sentence += "; approximate, from sums that others made"
 	}
 	if c.Outcome == delivery.NoData && c.Missing != "" {
-		s += "; " + c.Missing
+		c.Sentence += "; " + c.Missing
 	}
-	return s
 }
 
 // apart says the interval of a metric's difference. A test that asks only whether
@@ -190,17 +206,20 @@ func (j *Judge) difference(low, high float64) string {
 	return "between " + bare(-low) + " points better and " + bare(high) + " worse" + sure
 }
 
-func (j *Judge) latencySentence(c delivery.Check, p *proof, t *threshold) string {
+func (j *Judge) sayLatency(c *delivery.Check, p *proof, t *threshold) {
 	if c.NCanary == 0 {
-		return c.Name + ": nothing to compare yet"
+		c.Sentence = c.Name + ": nothing to compare yet"
+		return
 	}
+	w := delivery.CheckWords{Canary: seconds(c.Canary), Stable: seconds(c.Stable)}
 	if t.seen.blocks == 0 {
-		return fmt.Sprintf("%s %s against %s on stable: difference not known yet, in %s to it and %s to stable while its instances were fresh",
-			c.Name, seconds(c.Canary), seconds(c.Stable), plural(c.NCanary, "request"), count(c.NStable))
+		w.Apart = "difference not known yet"
+		w.Counts = fmt.Sprintf("in %s to it and %s to stable while its instances were fresh", plural(c.NCanary, "request"), count(c.NStable))
+	} else {
+		_, _, known := slower(p.bounds, Edge(p.bin+1))
+		w.Apart, w.Counts = j.delay(c.Low, c.High, known), over(*c, t)
 	}
-	_, _, known := slower(p.bounds, Edge(p.bin+1))
-	return fmt.Sprintf("%s %s against %s on stable: %s, %s", c.Name, seconds(c.Canary), seconds(c.Stable),
-		j.delay(c.Low, c.High, known), over(c, t))
+	compare(c, c.Name, w)
 }
 
 // delay says an interval of seconds, of which either end may not be known.

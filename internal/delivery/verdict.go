@@ -52,9 +52,20 @@ type Check struct {
 	PValue    float64 `json:"p_value"` // always valid, 1/max(Against)
 	Sentence  string  `json:"sentence"`
 
+	Words *CheckWords `json:"words,omitempty" doc:"the sentence in parts, where two values are compared"`
+
 	Kind    MetricKind `json:"kind,omitempty"`
 	Role    Role       `json:"role,omitempty"`
 	Missing string     `json:"missing,omitempty"` // why it has no data, or which of it were left out
 	Culprit bool       `json:"culprit,omitempty"` // named at the level alpha, however many checks there are (e-Holm)
 	Approx  bool       `json:"approx,omitempty"`  // from sums that others made: evidence is tempered, not exact
+}
+
+// CheckWords is what a check's sentence says of two values, in parts.
+type CheckWords struct {
+	Canary  string `json:"canary"`            // "6.1 %"
+	Stable  string `json:"stable"`            // "0.4 %"
+	Apart   string `json:"apart,omitempty"`   // "worse by 4.9 to 6.4 points (99 %)"; "" where no interval is kept
+	Counts  string `json:"counts"`            // what they are taken from: "41 of 673 against 8 of 2,000"
+	Allowed string `json:"allowed,omitempty"` // the rollback margin: "20 % more"
 }

@@ -211,20 +211,21 @@ func blamed(v delivery.Verdict, r delivery.Rollout) said {
 	if !ok {
 		return plain(strings.ReplaceAll(v.Sentence, "the new release", r.Version))
 	}
-	is, was, apart, counts, ok := parted(c)
-	if !ok {
+	w := c.Words
+	if w == nil {
 		return plain(c.Sentence)
 	}
 	verb := "was"
 	if c.Name == "errors" && c.Kind == "" {
 		verb = "were"
 	}
-	out := said{{Text: fmt.Sprintf("%s of %s %s ", checkName(c), r.Version, verb)}, {Text: is, Strong: true}, {Text: " against "}, {Text: was, Strong: true}, {Text: " on " + cmp.Or(r.Was, "stable")}}
-	if apart != "" {
-		out = append(out, phrase{Text: ", " + inert(apart)})
+	out := said{{Text: fmt.Sprintf("%s of %s %s ", checkName(c), r.Version, verb)}, {Text: w.Canary, Strong: true}, {Text: " against "}, {Text: w.Stable, Strong: true}, {Text: " on " + cmp.Or(r.Was, "stable")}}
+	if w.Apart != "" {
+		out = append(out, phrase{Text: ", " + inert(w.Apart)})
 	}
-	if counts != "" {
-		out = append(out, phrase{Text: ": " + inert(counts)})
+	out = append(out, phrase{Text: ": " + inert(w.Counts)})
+	if w.Allowed != "" {
+		out = append(out, phrase{Text: "; allowed is " + inert(w.Allowed)})
 	}
 	return append(out, phrase{Text: "."})
 }

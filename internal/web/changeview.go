@@ -144,11 +144,9 @@ func whyRowOf(c delivery.Check) whyRow {
 	if c.NStable > 0 {
 		row.Was = amountOf(c.Stable, c.Unit)
 	}
-	is, was, apart, _, ok := parted(c)
-	switch {
-	case ok:
-		row.Is, row.Was, row.Apart = is, was, inert(apart)
-	default:
+	if w := c.Words; w != nil {
+		row.Is, row.Was, row.Apart = w.Canary, w.Stable, inert(cmp.Or(w.Apart, w.Counts))
+	} else {
 		_, why, told := strings.Cut(c.Sentence, ": ")
 		row.Apart = inert(cmp.Or(why, "not known yet"))
 		if told && c.Missing != "" && !strings.Contains(c.Sentence, c.Missing) {

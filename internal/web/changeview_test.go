@@ -26,6 +26,7 @@ func failing() *delivery.Verdict {
 	c := delivery.Check{
 		Name: "errors", Unit: "share", Outcome: delivery.Fail, Culprit: true, Role: delivery.Required, Stable: 0.004, Canary: 0.061, Low: 0.049, High: 0.064, NStable: 2000, NCanary: 673, Bad: 41, BadStable: 8,
 		Against: 911, FailAt: 300, For: 0.2, PassAt: 5, Sentence: "errors 6.1 % against 0.4 % on stable: worse by 4.9 to 6.4 points (99 %), 41 of 673 against 8 of 2,000",
+		Words: &delivery.CheckWords{Canary: "6.1 %", Stable: "0.4 %", Apart: "worse by 4.9 to 6.4 points (99 %)", Counts: "41 of 673 against 8 of 2,000"},
 	}
 	return &delivery.Verdict{Outcome: delivery.Fail, Sentence: "the new release is worse: " + c.Sentence, Checks: []delivery.Check{c}, Seconds: 92, LeftOut: 3, Why: "3 seconds: the split changed in it", At: sec(60)}
 }
@@ -395,10 +396,30 @@ func TestDriftIsNotDrawnAsKnown(t *testing.T) {
 	if high := charts[0].Band.High; math.IsNaN(high[0]) || !math.IsNaN(high[1]) || !math.IsNaN(high[2]) {
 		t.Errorf("band up to %v, want it to end where the rate moved", high)
 	}
-	v := failing()
-	v.Checks[0].High = 0.05
-	if got := blamed(*v, of.Picked).String(); got != "Errors of v3 were 6.1 % against 0.4 % on v2, more than chance explains: 41 of 673 against 8 of 2,000." {
-		t.Errorf("blamed = %s", got)
+}
+
+// A check is told in its parts, whatever they say, and one that an older Slipway kept
+// without parts by its sentence.
+func TestCheckInParts(t *testing.T) {
+	of := canaried(func(*changeFacts) {})
+	v := *failing()
+	v.Checks[0].Words.Apart, v.Checks[0].Words.Allowed = "beyond what chance explains, by how much is not known yet (p 0.01)", "no more"
+	if got, want := blamed(v, of.Picked).String(), "Errors of v3 were 6.1 % against 0.4 % on v2, beyond what chance explains, by how much is not known yet (p 0.01): 41 of 673 against 8 of 2,000; allowed is no more."; got != want {
+		t.Errorf("blamed = %s\nwant %s", got, want)
+	}
+	if row := whyRowOf(v.Checks[0]); row.Is != "6.1 %" || row.Was != "0.4 %" || row.Apart != v.Checks[0].Words.Apart {
+		t.Errorf("row = %+v", row)
+	}
+	v.Checks[0].Words.Apart = ""
+	if row := whyRowOf(v.Checks[0]); row.Apart != v.Checks[0].Words.Counts {
+		t.Errorf("row without an interval = %+v", row)
+	}
+	v.Checks[0].Words = nil
+	if got := blamed(v, of.Picked).String(); got != sentence(v.Checks[0].Sentence) {
+		t.Errorf("blamed = %s, want the sentence", got)
+	}
+	if row := whyRowOf(v.Checks[0]); row.Is != "6.1 %" || row.Was != "0.4 %" || row.Apart != "worse by 4.9 to 6.4 points (99 %), 41 of 673 against 8 of 2,000" {
+		t.Errorf("row = %+v", row)
 	}
 }
 

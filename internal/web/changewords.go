@@ -158,28 +158,6 @@ func checkName(c delivery.Check) string {
 	return inert(c.Name)
 }
 
-// parted takes a check's sentence apart: both values, how far they are apart, and
-// what they were taken from. Not ok is a sentence of another form.
-func parted(c delivery.Check) (is, was, apart, counts string, ok bool) {
-	head, rest, ok := strings.Cut(c.Sentence, " on stable: ")
-	if !ok {
-		return "", "", "", "", false
-	}
-	head, was, ok = strings.Cut(head, " against ")
-	if !ok {
-		return "", "", "", "", false
-	}
-	is = strings.TrimPrefix(head, c.Name+" ")
-	apart, counts = rest, ""
-	if i := strings.IndexAny(rest, ",;"); i >= 0 {
-		apart, counts = rest[:i], strings.TrimSpace(rest[i+1:])
-	}
-	if drifted(c.Canary-c.Stable, c.Low, c.High) {
-		apart = "more than chance explains"
-	}
-	return is, was, apart, counts, true
-}
-
 // drifted says whether a difference has left the interval that was known of it:
 // the interval holds while the difference does not move, and it has moved since.
 func drifted(difference, low, high float64) bool {
