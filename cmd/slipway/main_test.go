@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/slipway-cd/slipway/internal/porttest"
 )
 
 func TestMain(m *testing.M) {
@@ -56,18 +57,19 @@ func TestScript(t *testing.T) {
 // prepare gives a script its own state folder and free ports, and sees to it
 // that what it starts is stopped.
 func prepare(env *testscript.Env) error {
-	ports, err := freePorts(3)
-	if err != nil {
-		return err
-	}
 	state := filepath.Join(env.WorkDir, "state")
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("USER", "ann")
 	env.Setenv("SLIPWAY_HOME", state)
-	env.Setenv("API", ports[0])
-	env.Setenv("DEV", ports[1])
-	env.Setenv("PROD", ports[2])
 	env.Setenv("NO_COLOR", "1")
+	for _, name := range []string{"API", "DEV", "PROD"} {
+		addr, release, err := porttest.Reserve()
+		if err != nil {
+			return err
+		}
+		env.Setenv(name, addr)
+		env.Defer(release)
+	}
 	env.Defer(func() { stop(env, state) })
 	return nil
 }
@@ -86,18 +88,4 @@ func stop(env *testscript.Env, state string) {
 		}
 		env.T().Fatal("what the script started could not be stopped")
 	}
-}
-
-// freePorts returns addresses that nobody listens on right now.
-func freePorts(n int) ([]string, error) {
-	var out []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = l.Close() }() // all at the end, so that no two are the same
-		out = append(out, l.Addr().String())
-	}
-	return out, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-cd/slipway/internal/client"
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 )
 
 // quick is a way to roll out that needs no traffic to be proven.
@@ -255,7 +256,7 @@ func TestCase27RollbackRestoresConfiguration(t *testing.T) {
 // A port that is taken is named, and used as soon as it is free.
 func TestPortInUse(t *testing.T) {
 	h := build(t, quick, "prod")
-	taken, err := net.Listen("tcp", freeAddr(t))
+	taken, err := net.Listen("tcp", porttest.Free(t))
 	if err != nil {
 		t.Fatal(err)
 	}

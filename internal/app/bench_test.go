@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 	"github.com/slipway-cd/slipway/internal/traffic"
 	trafficproxy "github.com/slipway-cd/slipway/internal/traffic/proxy"
 )
@@ -55,7 +56,7 @@ func (h *home) byHand(b *testing.B, how manners) time.Duration {
 	if err != nil {
 		b.Fatal(err)
 	}
-	addr := freeAddr(b)
+	addr := porttest.Free(b)
 	begun := time.Now()
 	cmd := exec.CommandContext(b.Context(), self, "service")
 	cmd.Dir, cmd.Env = dir, []string{"PORT=" + addr[strings.LastIndex(addr, ":")+1:]}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -25,6 +24,7 @@ import (
 	"github.com/slipway-cd/slipway/internal/client"
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 	"github.com/slipway-cd/slipway/internal/proxy/handover"
 	"github.com/slipway-cd/slipway/internal/workload/process"
 )
@@ -136,17 +136,6 @@ type home struct {
 	api   *client.Client
 }
 
-// freeAddr is an address nobody listens on at the moment.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // build starts a house with services api and web in the environments named, of
 // which web calls api.
 func build(t testing.TB, rollout string, envs ...string) *home {
@@ -155,7 +144,7 @@ func build(t testing.TB, rollout string, envs ...string) *home {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &home{t: t, dir: dir, state: filepath.Join(dir, "s"), addr: freeAddr(t), port: map[string]string{}}
+	h := &home{t: t, dir: dir, state: filepath.Join(dir, "s"), addr: porttest.Free(t), port: map[string]string{}}
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
 		if _, err := app.Down(ctx, cli.DownOptions{State: h.state}); err != nil {
@@ -176,7 +165,7 @@ func build(t testing.TB, rollout string, envs ...string) *home {
 	var yaml strings.Builder
 	fmt.Fprintf(&yaml, "project: test\nenvironments:\n")
 	for _, env := range envs {
-		h.port[env] = freeAddr(t)
+		h.port[env] = porttest.Free(t)
 		fmt.Fprintf(&yaml, "  - {name: %s, listen: %q}\n", env, h.port[env])
 	}
 	self, _ := os.Executable()

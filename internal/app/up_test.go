@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-cd/slipway/internal/app"
 	"github.com/slipway-cd/slipway/internal/cli"
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 )
 
 // An address that the server could not have is refused before anything starts.
@@ -52,7 +53,7 @@ func TestUpTellsTheReason(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(state, "server.log"), []byte("✖ an old story\n  next  an old command\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	report, err := app.Up(t.Context(), cli.UpOptions{State: state, Addr: freeAddr(t)})
+	report, err := app.Up(t.Context(), cli.UpOptions{State: state, Addr: porttest.Free(t)})
 	if err == nil || report.Started {
 		t.Fatalf("up with a folder for a database: %+v, %v", report, err)
 	}
@@ -101,7 +102,7 @@ func TestUpUpgradesTheDataPlane(t *testing.T) {
 			t.Fatal("the old data plane does not run")
 		}
 	}
-	first, err := app.Up(t.Context(), cli.UpOptions{State: state, Addr: freeAddr(t)})
+	first, err := app.Up(t.Context(), cli.UpOptions{State: state, Addr: porttest.Free(t)})
 	t.Cleanup(func() {
 		if _, err := app.Down(context.WithoutCancel(t.Context()), cli.DownOptions{State: state}); err != nil {
 			t.Error(err)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strconv"
@@ -215,9 +216,14 @@ func sameTable(a, b traffic.Table) bool {
 // The range of edge ports: below what the kernel gives to outgoing connections.
 const firstEdge, lastEdge = 20000, 29999
 
-// freePort picks a port that is not taken here and that nobody listens on.
+// freePort picks a port that is not taken here and that nobody listens on. Two
+// servers that pick at the same time start at different places: what one of them has
+// picked is not listened on yet.
 func freePort(taken map[int]bool) (int, error) {
-	for port := firstEdge; port <= lastEdge; port++ {
+	const n = lastEdge - firstEdge + 1
+	from := rand.IntN(n)
+	for i := range n {
+		port := firstEdge + (from+i)%n
 		if taken[port] {
 			continue
 		}

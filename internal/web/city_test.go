@@ -50,6 +50,7 @@ func settleCity(t testing.TB) *city {
 	c.settled(c.bad)
 	c.config = c.submit(control.Submission{Service: "shop", Set: map[string]string{"BANNER": "on " + hostile}, Env: "staging"})
 	c.settled(c.config)
+	c.project(strings.Replace(harborYAML, "weight: 25, hold: 1s", "weight: 25, hold: 1h", 1)) // cart v2 must not be further when it is paused
 	c.flying = c.deploy("cart", "v2")
 	c.rollout(c.flying, "prod", "cart v2 has a share of prod", func(r delivery.Rollout) bool { return r.State == delivery.Judging })
 	if _, err := c.loop.Ask(t.Context(), delivery.AskPause, control.Request{Change: c.flying, Reason: "lunch", By: "ann"}); err != nil {

@@ -31,7 +31,7 @@ import (
 const testToken = "correct-horse-battery-staple"
 
 // patience is how long a test waits for what must come.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // harborYAML is the project of most tests. Staging takes what comes; prod is
 // judged in a few seconds if there are callers.

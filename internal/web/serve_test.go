@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/slipway-cd/slipway/internal/access"
+	"github.com/slipway-cd/slipway/internal/porttest"
 	"github.com/slipway-cd/slipway/internal/server"
 )
 
@@ -23,7 +24,7 @@ type served struct {
 // sessions end with them, as with a real server that is started again.
 func (h *house) serve() *served {
 	h.t.Helper()
-	s := &served{h: h, addr: "127.0.0.1:0", stop: func() {}}
+	s := &served{h: h, addr: porttest.Free(h.t), stop: func() {}}
 	h.t.Cleanup(func() { s.stop() })
 	s.start()
 	return s
@@ -32,7 +33,7 @@ func (h *house) serve() *served {
 // url is where a page is found.
 func (s *served) url(path string) string { return "http://" + s.addr + path }
 
-// start listens, at the second time where it did before.
+// start listens, each time where it did before.
 func (s *served) start() {
 	h := s.h
 	h.t.Helper()
@@ -40,7 +41,6 @@ func (s *served) start() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	s.addr = l.Addr().String()
 	d := h.deps
 	d.Guard = access.New(access.Deps{Root: testToken, Addr: s.addr, Store: d.Store})
 	api := server.New(server.Deps{Loop: h.loop, Store: h.store, Artifacts: h.bundles, Workload: h.m, Log: d.Log, Guard: d.Guard, Version: d.Version})

@@ -79,7 +79,7 @@ func (b *Browser) Close() {
 }
 
 // limit bounds every single thing that a tab is asked to do or to wait for.
-const limit = time.Minute
+const limit = 2 * time.Minute
 
 // Open opens a tab with cookies and a storage of its own. At the end of the test
 // it is closed, and whatever went wrong in it unseen fails the test.
@@ -92,7 +92,7 @@ func (b *Browser) Open(t testing.TB, o Options) *Tab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tab := &Tab{t: t, origin: o.Origin}
+	tab := &Tab{t: t, origin: o.Origin, listens: !o.NoScript}
 	ctx, cancel := chromedp.NewContext(parent, chromedp.WithNewBrowserContext(), chromedp.WithListener(tab.hear))
 	tab.ctx = ctx
 	late := time.AfterFunc(limit, cancel) // a context with a deadline would end the tab with it
@@ -108,6 +108,7 @@ func (b *Browser) Open(t testing.TB, o Options) *Tab {
 		}
 	})
 	call(tab, network.Enable, network.EnableParams{})
+	call(tab, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}) // also when another tab came later
 	if o.Width == 0 {
 		o.Width = 1280
 	}

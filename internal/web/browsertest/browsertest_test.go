@@ -101,14 +101,13 @@ func TestFaults(t *testing.T) {
 		"/throws":    `<script src="/throws.js"></script>`,
 		"/throws.js": `console.error("odd"); throw new Error("broken")`,
 	})
-	began := time.Now()
 	for path, want := range map[string][]string{
 		"/inline": {"Content Security Policy"}, "/style": {"Content Security Policy"}, "/foreign": {"asked another origin: http://127.0.0.1:9/x.png"},
 		"/missing": {"404"}, "/throws": {"odd", "broken"},
 	} {
 		tab := chromium.Open(t, Options{Origin: origin})
 		tab.Go(path)
-		all := ""
+		began, all := time.Now(), ""
 		for _, w := range want {
 			for !strings.Contains(all, w) { // the browser tells of them soon after
 				if time.Since(began) > limit {

@@ -2,6 +2,7 @@ package browsertest
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
@@ -16,16 +17,28 @@ const (
 	ArrowDown = kb.ArrowDown
 )
 
-// point says where to click what an expression finds, once it can be clicked:
-// it is there, in view, and nothing lies over it.
-const point = `(() => {
+// aim says where to click what an expression finds, once it can be clicked: it is
+// there, in view, and nothing lies over it. A live page may move it before the click
+// arrives, so the next click is let through only if it meets what was aimed at.
+const aim = `(() => {
 	const e = %s;
 	if (!e || e.disabled) return null;
 	e.scrollIntoView({block: "center", inline: "center", behavior: "instant"});
 	const r = e.getClientRects()[0];
 	if (!r || !r.width || !r.height) return null;
 	const x = r.left + r.width / 2, y = r.top + r.height / 2, top = document.elementFromPoint(x, y);
-	return top && (e.contains(top) || top.contains(e)) ? {x, y} : null;
+	if (!top || !e.contains(top) && !top.contains(e)) return null;
+	window.aimed?.abort();
+	window.aimed = new AbortController();
+	window.missed = true;
+	addEventListener("click", (click) => {
+		window.aimed.abort();
+		window.missed = !e.contains(click.target) && (e.contains(top) || !click.target.contains(e));
+		if (!window.missed) return;
+		click.preventDefault();
+		click.stopImmediatePropagation();
+	}, {capture: true, signal: window.aimed.signal});
+	return {x, y};
 })()`
 
 // Click clicks what a selector finds first, with the mouse, when it can be clicked.
@@ -52,17 +65,19 @@ func pressable(text string) string {
 
 func (tab *Tab) clickOn(what, found string) {
 	tab.t.Helper()
-	expression := fmt.Sprintf(point, found)
-	tab.Await("can be clicked: "+what, expression)
-	var at *struct{ X, Y float64 }
-	if tab.Eval(expression, &at); at == nil { // the page changed in between
-		tab.Await("can still be clicked: "+what, expression)
-		tab.Eval(expression, &at)
+	expression := fmt.Sprintf(aim, found)
+	for began := time.Now(); time.Since(began) < limit; {
+		tab.Await("can be clicked: "+what, expression)
+		var at *struct{ X, Y float64 }
+		if tab.Eval(expression, &at); at == nil {
+			continue // the page changed in between
+		}
+		tab.do("click "+what, chromedp.MouseClickXY(at.X, at.Y))
+		if !tab.listens || !tab.Is("window.missed") { // a page that the click led to knows of none
+			return
+		}
 	}
-	if at == nil {
-		tab.t.Fatalf("%s comes and goes\n%s", what, tab.shown())
-	}
-	tab.do("click "+what, chromedp.MouseClickXY(at.X, at.Y))
+	tab.t.Fatalf("%s moves away from each click\n%s", what, tab.shown())
 }
 
 // Choose chooses the option of a list that begins with this text.
@@ -96,15 +111,24 @@ func (tab *Tab) Type(keys string) { tab.t.Helper(); tab.keys(keys, 0) }
 // Ctrl types keys with the control key held.
 func (tab *Tab) Ctrl(keys string) { tab.t.Helper(); tab.keys(keys, kb.ModifierCtrl) }
 
+// Paste writes all of a text at once into the field that has the focus.
+func (tab *Tab) Paste(text string) {
+	tab.t.Helper()
+	call(tab, input.InsertText, input.InsertTextParams{Text: text})
+}
+
 // keys presses keys as a keyboard does: what a key writes comes with its press, and
-// not at all if the page takes the press for itself.
+// not at all if the page takes the press for itself. They are pressed in one moment,
+// however long a busy machine takes to hand them on.
 func (tab *Tab) keys(keys string, held kb.Modifier) {
 	tab.t.Helper()
+	now := input.TimeSinceEpoch(float64(time.Now().UnixMicro()) / 1e6)
 	for _, r := range keys {
 		events := kb.Encode(r)
 		down, up := events[0], events[len(events)-1]
 		down.Modifiers |= int64(held)
 		up.Modifiers |= int64(held)
+		down.Timestamp, up.Timestamp = now, now
 		if char := events[1]; char.Type == kb.KeyChar && held == 0 {
 			down.Text, down.UnmodifiedText = char.Text, char.UnmodifiedText
 		}

@@ -24,13 +24,14 @@ import (
 // Tab is one window of a browser. What cannot be done ends the test, and says
 // what the page showed then. It is for one goroutine.
 type Tab struct {
-	t      testing.TB
-	ctx    context.Context // chromedp keeps a tab in one
-	origin string
+	t       testing.TB
+	ctx     context.Context // chromedp keeps a tab in one
+	origin  string
+	listens bool // its pages run scripts
 
 	mu      sync.Mutex
 	faults  []string
-	asked   []string
+	opened  []string
 	forgive func(fault string) bool
 }
 
@@ -41,9 +42,11 @@ func (tab *Tab) hear(ev any) {
 	switch ev := ev.(type) {
 	case *network.EventRequestWillBeSent:
 		url := ev.Request.URL
-		tab.mu.Lock()
-		tab.asked = append(tab.asked, ev.Request.Method+" "+url)
-		tab.mu.Unlock()
+		if ev.Type == network.ResourceTypeDocument {
+			tab.mu.Lock()
+			tab.opened = append(tab.opened, ev.Request.Method+" "+url)
+			tab.mu.Unlock()
+		}
 		if !strings.HasPrefix(url, tab.origin+"/") && !strings.HasPrefix(url, "data:") {
 			tab.fault("asked another origin: " + url)
 		}
@@ -95,11 +98,12 @@ func (tab *Tab) Forgive(ok func(fault string) bool) {
 	tab.forgive = ok
 }
 
-// Asked lists the requests so far: "GET http://127.0.0.1:7500/".
-func (tab *Tab) Asked() []string {
+// Opened lists the pages that were asked for so far, without what they load and
+// what their scripts ask: "GET http://127.0.0.1:7500/".
+func (tab *Tab) Opened() []string {
 	tab.mu.Lock()
 	defer tab.mu.Unlock()
-	return slices.Clone(tab.asked)
+	return slices.Clone(tab.opened)
 }
 
 // do carries out actions of chromedp.
@@ -160,11 +164,23 @@ func (tab *Tab) try(expression string, v any) error {
 }
 
 // Eval evaluates a JavaScript expression into v, as JSON; a promise is waited for.
+// If the page goes away meanwhile, the one that comes is asked.
 func (tab *Tab) Eval(expression string, v any) {
 	tab.t.Helper()
-	if err := tab.try(expression, v); err != nil {
+	err := tab.try(expression, v)
+	for began := time.Now(); err != nil && pageGone(err) && time.Since(began) < limit; {
+		err = tab.try(expression, v)
+	}
+	if err != nil {
 		tab.t.Fatalf("%s: %v\n%s", expression, err, tab.shown())
 	}
+}
+
+// pageGone reports whether a page could not be asked because another took its
+// place: the protocol has no code for it.
+func pageGone(err error) bool {
+	text := strings.ToLower(err.Error())
+	return strings.Contains(text, "context was destroyed") || strings.Contains(text, "navigated or closed") || strings.Contains(text, "cannot find context")
 }
 
 // Is reports whether a JavaScript expression is true now.

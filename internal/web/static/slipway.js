@@ -102,7 +102,7 @@
   const open = (href) => {
     wanted = true;
     dialog.classList.toggle("is-commands", href.startsWith("/commands"));
-    htmx.ajax("GET", href, { source: dialog, target: dialog, swap: "innerHTML" });
+    htmx.ajax("GET", href, { source: dialog, target: dialog, swap: "innerHTML settle:0ms" });
   };
   const close = () => {
     wanted = false;
@@ -226,9 +226,9 @@
     j: () => step(1),
     k: () => step(-1),
     r: () => follow(wayBack()),
-    g: () => { chord = Date.now(); },
+    g: (e) => { chord = e.timeStamp; },
   };
-  let chord = 0;
+  let chord = null; // when the first of two keys was pressed, by the keyboard and not by how busy the page was since
   document.addEventListener("keydown", (e) => {
     if ((e.ctrlKey || e.metaKey) && !e.altKey && !e.shiftKey && e.key.toLowerCase() === "k") {
       const commands = find("a[data-commands]");
@@ -244,17 +244,17 @@
       if (e.key === "?" && dialog.querySelector(".shortcuts")) close();
       return;
     }
-    if (chord && Date.now() - chord < 1500) {
-      chord = 0;
+    const second = chord !== null && e.timeStamp - chord < 1500;
+    chord = null;
+    if (second) {
       const link = find(`a[data-go="${CSS.escape(e.key)}"]`);
       if (!link) return;
       e.preventDefault();
       follow(link);
       return;
     }
-    chord = 0;
     if (!Object.hasOwn(keys, e.key)) return;
     e.preventDefault();
-    keys[e.key]();
+    keys[e.key](e);
   });
 })();
