@@ -179,6 +179,7 @@ func TestFleetWeights(t *testing.T) {
 // How long the server takes for a page at 500 services in 5 environments.
 func BenchmarkPages(b *testing.B) {
 	h := fleet(b, fleetOf)
+	h.halt()
 	admin := h.admin()
 	for _, path := range fleetPaths(admin) {
 		b.Run(strings.ReplaceAll(strings.Trim(path, "/"), "/", "."), func(b *testing.B) {
