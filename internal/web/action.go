@@ -34,15 +34,18 @@ func (w *Web) act(who delivery.Who, verb control.Verb, label string, q url.Value
 	return a
 }
 
-// mayNot says why somebody may do nothing; "" if they may.
+// mayNot says why somebody may do nothing; "" if they may. It says the same to all who
+// may do the same, who are shown one page together.
 func mayNot(who delivery.Who) string {
-	if err := access.Need(who, delivery.Deployer); err != nil {
-		if who.Access == delivery.Nobody {
-			return "sign in as a deployer first"
-		}
-		return err.Error()
+	switch {
+	case who.Access.Allows(delivery.Deployer):
+		return ""
+	case who.Access == delivery.Nobody:
+		return "sign in as a deployer first"
+	case who.Anonymous:
+		return access.Need(who, delivery.Deployer).Error()
 	}
-	return ""
+	return fmt.Sprintf("you are a %s, and this needs a %s", who.Access, delivery.Deployer)
 }
 
 // unless says why an action cannot be done, if nothing else forbids it already.

@@ -48,7 +48,7 @@ func TestActionsOfRollout(t *testing.T) {
 			t.Errorf("%s: %s\nwant %s", name, got, c.want)
 		}
 		for _, a := range w.actionsOfRollout(reader(), c.r) {
-			if !strings.Contains(a.Why, "rita is a reader") {
+			if !strings.Contains(a.Why, "you are a reader, and this needs a deployer") {
 				t.Errorf("%s: a reader may %s: %q", name, a.Label, a.Why)
 			}
 		}

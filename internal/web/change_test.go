@@ -217,49 +217,6 @@ func TestChangeIsLight(t *testing.T) {
 	})
 }
 
-// Those who watch share looks; who comes afresh sees what is now.
-func TestSharedLooks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		looks := 0
-		w := &Web{}
-		show := w.shared(func(context.Context, request) (page, error) {
-			looks++
-			return page{Title: fmt.Sprint(looks)}, nil
-		})
-		ask := func(path string, access delivery.Access, stream bool) string {
-			r := httptest.NewRequest(http.MethodGet, path, nil)
-			if stream {
-				r.Header.Set("Accept", "text/event-stream")
-			}
-			p, err := show(t.Context(), request{Request: r, Who: delivery.Who{Access: access}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return p.Title
-		}
-		for i, c := range []struct {
-			path   string
-			access delivery.Access
-			stream bool
-			wait   time.Duration
-			want   string
-		}{
-			{"/changes/1", delivery.Reader, true, 0, "1"},
-			{"/changes/1", delivery.Reader, true, 100 * time.Millisecond, "1"},
-			{"/changes/1", delivery.Admin, true, 0, "2"},
-			{"/changes/1?env=prod", delivery.Reader, true, 0, "3"},
-			{"/changes/1", delivery.Reader, false, 0, "4"},
-			{"/changes/1", delivery.Reader, true, 0, "1"},
-			{"/changes/1", delivery.Reader, true, time.Second, "5"},
-		} {
-			time.Sleep(c.wait)
-			if got := ask(c.path, c.access, c.stream); got != c.want {
-				t.Errorf("look %d = %s, want %s", i, got, c.want)
-			}
-		}
-	})
-}
-
 // The list finds changes by all that its filter has, page by page.
 func TestChangesList(t *testing.T) {
 	t.Parallel()

@@ -312,7 +312,7 @@ func (w *Web) sendLines(ctx context.Context, rw http.ResponseWriter, q request, 
 func (w *Web) passLines(ctx context.Context, out feed, q request, lines <-chan workload.LogLine, ended <-chan struct{}) {
 	beat := time.NewTicker(lookTime)
 	defer beat.Stop()
-	text := ": live\n\n" // the head goes out before the first line comes
+	text := []byte(": live\n\n") // the head goes out before the first line comes
 	for {
 		if out.send(text) != nil {
 			return
@@ -327,7 +327,7 @@ func (w *Web) passLines(ctx context.Context, out feed, q request, lines <-chan w
 		case l := <-lines:
 			text = w.lineEvent(l)
 		case <-beat.C:
-			text = ": live\n\n"
+			text = []byte(": live\n\n")
 			if w.stillReads(ctx, q) != nil {
 				return
 			}
@@ -336,10 +336,10 @@ func (w *Web) passLines(ctx context.Context, out feed, q request, lines <-chan w
 }
 
 // lineEvent is one line as a message.
-func (w *Web) lineEvent(l workload.LogLine) string {
+func (w *Web) lineEvent(l workload.LogLine) []byte {
 	var out bytes.Buffer
 	if err := w.templates().ExecuteTemplate(&out, "log-line", shownLine(l)); err != nil {
-		return ""
+		return nil
 	}
-	return fmt.Sprintf("id: %d\n", l.At.UnixNano()) + event("line", out.String())
+	return append(fmt.Appendf(nil, "id: %d\n", l.At.UnixNano()), event("line", out.String())...)
 }

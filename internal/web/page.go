@@ -41,46 +41,55 @@ type frame struct {
 }
 
 // serve answers with a page.
-func (w *Web) serve(rw http.ResponseWriter, r *http.Request, who delivery.Who, show show) {
-	p, err := show(r.Context(), request{Request: r, Who: who})
-	if err != nil {
-		w.refuse(rw, r, who, err)
+func (w *Web) serve(rw http.ResponseWriter, r *http.Request, who delivery.Who, look look) {
+	s := look(r.Context(), request{Request: r, Who: who})
+	if s.err != nil {
+		w.refuse(rw, r, who, s.err)
 		return
 	}
-	w.write(rw, r, http.StatusOK, frame{page: p, Who: who})
+	w.put(rw, r, http.StatusOK, frame{page: s.page, Who: who, Main: s.main})
 }
 
-// write renders a page in its frame, or without if it goes into one that is there.
+// write renders a page and answers with it.
 func (w *Web) write(rw http.ResponseWriter, r *http.Request, status int, f frame) {
+	var err error
+	if f.Main, err = w.render(f.page); err != nil {
+		w.unrendered(rw, r, err)
+		return
+	}
+	w.put(rw, r, status, f)
+}
+
+// put answers with a page in its frame, or without if it goes into one that is there.
+func (w *Web) put(rw http.ResponseWriter, r *http.Request, status int, f frame) {
 	f.Version, f.Path, f.Nav = w.d.Version, cmp.Or(f.Path, r.URL.RequestURI()), w.nav()
 	f.Offset, f.Zone = zone(time.Now())
-	var out bytes.Buffer
-	main, err := w.render(f.page)
-	switch {
-	case err != nil:
-	case isFragment(r):
-		_, _ = out.Write(main)
-	default:
-		f.Main = template.HTML(main) //nolint:gosec // rendered by html/template above
-		err = w.templates().ExecuteTemplate(&out, "frame", f)
-	}
-	if err != nil {
-		w.d.Log.ErrorContext(r.Context(), "page could not be rendered", slog.String("path", r.URL.Path), slog.Any("error", err))
-		http.Error(rw, "this page could not be rendered; the log of the server says why", http.StatusInternalServerError)
-		return
+	out := []byte(f.Main)
+	if !isFragment(r) {
+		var whole bytes.Buffer
+		if err := w.templates().ExecuteTemplate(&whole, "frame", f); err != nil {
+			w.unrendered(rw, r, err)
+			return
+		}
+		out = whole.Bytes()
 	}
 	rw.Header().Set("Content-Type", "text/html; charset=utf-8")
 	rw.WriteHeader(status)
-	_, _ = rw.Write(out.Bytes()) // a browser that is gone asks again
+	_, _ = rw.Write(out) // a browser that is gone asks again
+}
+
+func (w *Web) unrendered(rw http.ResponseWriter, r *http.Request, err error) {
+	w.d.Log.ErrorContext(r.Context(), "page could not be rendered", slog.String("path", r.URL.Path), slog.Any("error", err))
+	http.Error(rw, "this page could not be rendered; the log of the server says why", http.StatusInternalServerError)
 }
 
 // render fills the template of a page: all that its stream renews.
-func (w *Web) render(p page) ([]byte, error) {
+func (w *Web) render(p page) (template.HTML, error) {
 	var out bytes.Buffer
 	if err := w.templates().ExecuteTemplate(&out, p.Name, p.View); err != nil {
-		return nil, fmt.Errorf("web: %s: %w", p.Name, err)
+		return "", fmt.Errorf("web: %s: %w", p.Name, err)
 	}
-	return out.Bytes(), nil
+	return template.HTML(out.String()), nil //nolint:gosec // rendered by html/template above
 }
 
 // codeNoPage is of an address without a page.
@@ -109,6 +118,7 @@ func (w *Web) refuse(rw http.ResponseWriter, r *http.Request, who delivery.Who, 
 }
 
 func (w *Web) troubleOf(ctx context.Context, err error) trouble {
+	err = w.noted(ctx, err)
 	t := trouble{Status: http.StatusInternalServerError, Title: "Something went wrong", Why: err.Error(), Back: "/", BackText: "Go to the board"}
 	var no *delivery.Refusal
 	var field *delivery.FieldError
@@ -133,8 +143,27 @@ func (w *Web) troubleOf(ctx context.Context, err error) trouble {
 	case errors.Is(err, delivery.ErrNotFound):
 		t.Status, t.Title = http.StatusNotFound, "Not there"
 	default:
-		w.d.Log.ErrorContext(ctx, "page failed", slog.Any("error", err))
 		t.Why = "something went wrong inside Slipway; the log of the server says what"
 	}
 	return t
+}
+
+// errInside stands for an error that the log has already, and that says nothing to
+// whoever looks at a page.
+var errInside = errors.New("something went wrong inside Slipway")
+
+// noted returns what whoever asked is told of an error: itself if it answers them,
+// errInside once it is in the log. That somebody is gone is nobody's error.
+func (w *Web) noted(ctx context.Context, err error) error {
+	switch {
+	case err == nil, errors.Is(err, errInside), errors.Is(err, delivery.ErrNotFound), refusalOf(err) != nil:
+		return err
+	case errors.Is(ctx.Err(), context.Canceled):
+		return errInside
+	}
+	if _, says := errors.AsType[*delivery.FieldError](err); says {
+		return err
+	}
+	w.d.Log.ErrorContext(ctx, "page failed", slog.Any("error", err))
+	return errInside
 }

@@ -56,10 +56,10 @@ func TestParts(t *testing.T) {
 
 // An event is one message however its text is broken into lines.
 func TestEvent(t *testing.T) {
-	if got, want := event("beat", ""), "event: beat\n\n"; got != want {
+	if got, want := string(event("beat", "")), "event: beat\n\n"; got != want {
 		t.Errorf("event is %q, want %q", got, want)
 	}
-	if got, want := event("", "a\nb\r\nc\rd\n"), "data: a\ndata: b \ndata: c d\n\n"; got != want {
+	if got, want := string(event("", "a\nb\r\nc\rd\n")), "data: a\ndata: b \ndata: c d\n\n"; got != want {
 		t.Errorf("event is %q, want %q", got, want)
 	}
 }

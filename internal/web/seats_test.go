@@ -10,8 +10,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/slipway-cd/slipway/internal/delivery"
 )
 
 // One who follows too many pages has to wait, others need not, and a seat that is
@@ -72,21 +70,6 @@ func TestStreamsAreBounded(t *testing.T) {
 			t.Errorf("%d seats are taken when all have left", n)
 		}
 	})
-}
-
-// What one is told of what they may not do calls them by their name: nobody else who
-// watches the page is shown it.
-func TestSharedLooksNameNobodyElse(t *testing.T) {
-	w := &Web{}
-	show := w.shared(func(_ context.Context, q request) (page, error) { return page{Title: mayNot(q.Who)}, nil })
-	for _, who := range []delivery.Who{{Name: "rita", Access: delivery.Reader}, {Name: "anonymous", Access: delivery.Reader, Anonymous: true}, {Name: "dora", Access: delivery.Deployer}} {
-		r := httptest.NewRequest(http.MethodGet, "/changes/1", nil)
-		r.Header.Set("Accept", "text/event-stream")
-		p, err := show(t.Context(), request{Request: r, Who: who})
-		if err != nil || p.Title != mayNot(who) {
-			t.Errorf("%s is told %q, %v; want %q", who.Name, p.Title, err, mayNot(who))
-		}
-	}
 }
 
 // slowForm is an answer whose request arrives as slowly as its sender likes.

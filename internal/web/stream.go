@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
+	"html/template"
 	"net/http"
 	"strings"
 	"time"
@@ -40,9 +40,9 @@ func openFeed(rw http.ResponseWriter) feed {
 }
 
 // send hands text over; an error is a browser that is gone, or takes nothing.
-func (f feed) send(text string) error {
+func (f feed) send(text []byte) error {
 	_ = f.conn.SetWriteDeadline(time.Now().Add(takeTime)) // a recorder in a test has none
-	if _, err := io.WriteString(f.rw, text); err != nil {
+	if _, err := f.rw.Write(text); err != nil {
 		return err
 	}
 	return f.conn.Flush()
@@ -51,21 +51,19 @@ func (f feed) send(text string) error {
 // stream says which build it is from and sends what a page shows whenever it differs
 // from what was sent last: the same template with the same data as the page itself.
 // It ends with the request, with the server, and with the right to see the page.
-func (w *Web) stream(ctx context.Context, rw http.ResponseWriter, q request, show show) {
+func (w *Web) stream(ctx context.Context, rw http.ResponseWriter, q request, look look) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	out := openFeed(rw)
 	ticker := time.NewTicker(w.every)
 	defer ticker.Stop()
-	var sent []byte
-	hello := event("build", buildName())
+	var sent template.HTML
+	if out.send(event("build", buildName())) != nil {
+		return
+	}
 	for {
-		now, text, over := w.look(ctx, q, show, sent)
-		if out.send(hello+text) != nil {
-			return
-		}
-		hello = ""
-		if over {
+		now, message, over := w.renew(ctx, q, look, sent)
+		if out.send(message) != nil || over {
 			return
 		}
 		sent = now
@@ -79,9 +77,9 @@ func (w *Web) stream(ctx context.Context, rw http.ResponseWriter, q request, sho
 	}
 }
 
-// look returns what the page shows now, and the message that says so: a sign of life
+// renew returns what the page shows now, and the message that says so: a sign of life
 // if that is what was sent last.
-func (w *Web) look(ctx context.Context, q request, show show, sent []byte) (now []byte, text string, over bool) {
+func (w *Web) renew(ctx context.Context, q request, look look, sent template.HTML) (now template.HTML, message []byte, over bool) {
 	who, err := w.d.Guard.Still(ctx, q.pass)
 	if err != nil {
 		return sent, event("trouble", w.troubleOf(ctx, err).Why), false
@@ -90,22 +88,19 @@ func (w *Web) look(ctx context.Context, q request, show show, sent []byte) (now 
 		return sent, event("gone", "you are no longer signed in"), true
 	}
 	q.Who = who
-	p, err := show(ctx, q)
-	if err == nil {
-		now, err = w.render(p)
-	}
+	s := look(ctx, q)
 	switch {
-	case err != nil:
-		return sent, event("trouble", w.troubleOf(ctx, err).Why), false
-	case bytes.Equal(now, sent):
-		return now, event("beat", ""), false
+	case s.err != nil:
+		return sent, event("trouble", w.troubleOf(ctx, s.err).Why), false
+	case s.main == sent:
+		return s.main, event("beat", ""), false
 	}
-	return now, event("", string(now)), false
+	return s.main, s.message(), false
 }
 
 // event is one message of a stream.
-func event(name, data string) string {
-	var out strings.Builder
+func event(name, data string) []byte {
+	var out bytes.Buffer
 	if name != "" {
 		fmt.Fprintf(&out, "event: %s\n", name)
 	}
@@ -113,5 +108,5 @@ func event(name, data string) string {
 		out.WriteString("data: " + strings.TrimSuffix(line, "\n") + "\n")
 	}
 	out.WriteString("\n")
-	return out.String()
+	return out.Bytes()
 }

@@ -32,14 +32,15 @@ type Deps struct {
 
 // Web is the pages. It is an http.Handler; make it with New.
 type Web struct {
-	d      Deps
-	mux    *http.ServeMux
-	files  files
-	began  time.Time
-	every  time.Duration // between two looks at what a page shows, for its stream
-	closed chan struct{} // streams end
-	seats  seats
-	once   sync.Once
+	d       Deps
+	mux     *http.ServeMux
+	files   files
+	began   time.Time
+	every   time.Duration // between two looks at what a page shows, for its stream
+	closed  chan struct{} // streams end
+	seats   seats
+	glances glances
+	once    sync.Once
 }
 
 // New returns the pages over d. It does no I/O.
@@ -57,19 +58,19 @@ func (w *Web) routes() {
 	w.mux.HandleFunc("POST /sign-out", w.signOut)
 	w.mux.HandleFunc("GET /act/{verb}", w.actPage)
 	w.mux.HandleFunc("POST /act/{verb}", w.actDo)
-	w.page("GET /{$}", w.board)
-	w.page("GET /changes", w.changes)
-	w.page("GET /changes/{id}", w.shared(w.change))
+	w.live("GET /{$}", w.board)
+	w.live("GET /changes", w.changes)
+	w.live("GET /changes/{id}", w.change)
 	w.page("GET /changes/{id}/traces/{trace}", w.trace)
-	w.page("GET /graph", w.shared(w.graph))
+	w.live("GET /graph", w.graph)
 	w.page("GET /commands", w.commands)
 	w.page("GET /keys", w.keys)
-	w.page("GET /numbers", w.shared(w.numbers))
-	w.page("GET /services", w.services)
-	w.page("GET /services/{service}", w.service)
-	w.pageAnd("GET /services/{service}/logs", w.serviceLogs, w.followLogs)
+	w.live("GET /numbers", w.numbers)
+	w.live("GET /services", w.services)
+	w.live("GET /services/{service}", w.service)
+	w.pageAnd("GET /services/{service}/logs", w.alone(w.serviceLogs), w.followLogs)
 	w.page("GET /services/{service}/settings", w.serviceSettings)
-	w.page("GET /environments", w.environments)
+	w.live("GET /environments", w.environments)
 	w.page("GET /settings", w.settings)
 	w.page("GET /settings/revoke", w.revokePage)
 	w.mux.HandleFunc("POST /settings/tokens", w.createToken)
@@ -78,20 +79,32 @@ func (w *Web) routes() {
 
 // page registers a page that whoever may read may see.
 func (w *Web) page(pattern string, show show) {
-	w.pageAnd(pattern, show, func(ctx context.Context, rw http.ResponseWriter, q request) { w.stream(ctx, rw, q, show) })
+	look := w.alone(show)
+	w.pageAnd(pattern, look, w.streams(look))
+}
+
+// live registers a page that many follow.
+func (w *Web) live(pattern string, show show) {
+	now, lately := w.forAll(show)
+	w.pageAnd(pattern, now, w.streams(lately))
 }
 
 // pageAnd registers a page with a stream of its own.
-func (w *Web) pageAnd(pattern string, show show, live live) {
+func (w *Web) pageAnd(pattern string, look look, live live) {
 	w.mux.HandleFunc(pattern, func(rw http.ResponseWriter, r *http.Request) {
 		if wantsStream(r) {
 			w.follow(rw, r, live)
 			return
 		}
 		if who, ok := w.admit(rw, r, delivery.Reader); ok {
-			w.serve(rw, r, who, show)
+			w.serve(rw, r, who, look)
 		}
 	})
+}
+
+// streams sends what a page shows whenever it changes.
+func (w *Web) streams(look look) live {
+	return func(ctx context.Context, rw http.ResponseWriter, q request) { w.stream(ctx, rw, q, look) }
 }
 
 // HangUp ends every stream. Serve of package server calls it when it stops.
@@ -140,10 +153,8 @@ func (w *Web) recovered(rw http.ResponseWriter, r *http.Request) {
 		panic(v)
 	}
 	w.d.Log.ErrorContext(r.Context(), "page panicked", slog.String("path", r.URL.Path), slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
-	w.refuse(rw, r, delivery.Who{}, errPanicked)
+	w.refuse(rw, r, delivery.Who{}, errInside)
 }
-
-var errPanicked = errors.New("something went wrong inside Slipway")
 
 // show reads what a page shows. It is called for a page and again for each
 // moment of its stream, and writes nothing.
