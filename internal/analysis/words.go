@@ -316,17 +316,6 @@ func seconds(s float64) string {
 }
 
 // count writes n with commas between thousands.
-func count(n uint64) string {
-	s := strconv.FormatUint(n, 10)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
+func count(n uint64) string { return delivery.Grouped(n) }
 
-func plural(n uint64, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return count(n) + " " + noun + "s"
-}
+func plural(n uint64, noun string) string { return delivery.Plural(n, noun) }

@@ -13,25 +13,10 @@ import (
 )
 
 // plural says how many of a thing there are: "1 instance", "1,930 requests".
-func plural[N ~int | ~int64 | ~uint64](n N, thing string) string {
-	if n != 1 {
-		thing += "s"
-	}
-	return grouped(int64(n)) + " " + thing
-}
+func plural[N ~int | ~int64 | ~uint64](n N, thing string) string { return delivery.Plural(n, thing) }
 
 // grouped writes a number with a comma between thousands.
-func grouped(n int64) string {
-	digits := strconv.FormatInt(n, 10)
-	from := 0
-	if n < 0 {
-		from = 1
-	}
-	for i := len(digits) - 3; i > from; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return digits
-}
+func grouped(n int64) string { return delivery.Grouped(n) }
 
 // span says a length of time as people do: "41 ms", "1.9 s", "1 m 52 s", "2 h 5 m".
 func span(d time.Duration) string {

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 )
@@ -42,4 +43,24 @@ func Shell(word string) string {
 		return word
 	}
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// Plural says how many of a thing there are: "1 instance", "1,930 requests".
+func Plural[N ~int | ~int64 | ~uint64](n N, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return Grouped(n) + " " + thing
+}
+
+// Grouped writes a whole number with a comma between thousands.
+func Grouped[N ~int | ~int64 | ~uint64](n N) string {
+	if n < 0 {
+		return "-" + Grouped(uint64(-n))
+	}
+	text := strconv.FormatUint(uint64(n), 10)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
 }

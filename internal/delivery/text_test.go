@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"math"
 	"os/exec"
 	"strings"
 	"testing"
@@ -18,6 +19,23 @@ func TestPlain(t *testing.T) {
 		if (err == nil) != ok || err != nil && !strings.HasPrefix(err.Error(), "reason: ") {
 			t.Errorf("Plain(%.20q) = %v, want ok %t", text, err, ok)
 		}
+	}
+}
+
+// Numbers are read in groups of three digits, and a thing of which there is one is one.
+func TestPlural(t *testing.T) {
+	for n, want := range map[int64]string{
+		0: "0", 12: "12", 999: "999", 1000: "1,000", 1930: "1,930", 1234567: "1,234,567", -12: "-12", -1930: "-1,930", math.MinInt64: "-9,223,372,036,854,775,808",
+	} {
+		if got := Grouped(n); got != want {
+			t.Errorf("Grouped(%d) = %q, want %q", n, got, want)
+		}
+	}
+	if got, want := Grouped(uint64(math.MaxUint64)), "18,446,744,073,709,551,615"; got != want {
+		t.Errorf("Grouped = %q, want %q", got, want)
+	}
+	if got := Plural(1, "request") + ", " + Plural(uint64(1930), "request") + ", " + Plural(0, "hold"); got != "1 request, 1,930 requests, 0 holds" {
+		t.Errorf("Plural = %q", got)
 	}
 }
 

@@ -55,14 +55,13 @@ func sentence(text string) string {
 type clocks struct{ day time.Time }
 
 func (c clocks) at(t time.Time) string {
-	if t.IsZero() {
+	switch {
+	case t.IsZero():
 		return ""
+	case sameDay(t, c.day):
+		return t.Local().Format("15:04:05 MST")
 	}
-	t, day := t.Local(), c.day.Local()
-	if t.YearDay() == day.YearDay() && t.Year() == day.Year() {
-		return t.Format("15:04:05 MST")
-	}
-	return t.Format("15:04:05 MST on 2 Jan 2006")
+	return t.Local().Format("15:04:05 MST on 2 Jan 2006")
 }
 
 // dated is a time with its day.

@@ -2,9 +2,6 @@ package web
 
 import (
 	"errors"
-	"fmt"
-	"strconv"
-	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
 )
@@ -41,37 +38,7 @@ func isNoProject(err error) bool {
 }
 
 // plural says how many of a thing there are: "1 service", "1,930 requests".
-func plural(n int, thing string) string {
-	if n != 1 {
-		thing += "s"
-	}
-	return grouped(n) + " " + thing
-}
+func plural(n int, thing string) string { return delivery.Plural(n, thing) }
 
 // grouped writes a number with a comma between thousands.
-func grouped(n int) string {
-	if n < 0 {
-		return "-" + grouped(-n)
-	}
-	if n < 1000 {
-		return strconv.Itoa(n)
-	}
-	return fmt.Sprintf("%s,%03d", grouped(n/1000), n%1000)
-}
-
-// shortAge is how long something is so, for the cell of a table: "3 h".
-func shortAge(since time.Time) string {
-	if since.IsZero() {
-		return ""
-	}
-	switch d := time.Since(since); {
-	case d < time.Minute:
-		return "now"
-	case d < time.Hour:
-		return fmt.Sprintf("%d min", int(d/time.Minute))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", int(d/time.Hour))
-	default:
-		return fmt.Sprintf("%d d", int(d/(24*time.Hour)))
-	}
-}
+func grouped(n int) string { return delivery.Grouped(n) }

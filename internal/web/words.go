@@ -98,31 +98,55 @@ func stateOf(r delivery.Rollout) sign {
 
 // clock is a time of day with its zone, and the day when that is not today.
 func clock(t time.Time) string {
-	if t.IsZero() {
+	switch {
+	case t.IsZero():
 		return ""
+	case sameDay(t, time.Now()):
+		return t.Local().Format("15:04:05 MST")
 	}
-	t = t.Local()
-	if now := time.Now(); t.YearDay() == now.YearDay() && t.Year() == now.Year() {
-		return t.Format("15:04:05 MST")
-	}
-	return t.Format("2006-01-02 15:04 MST")
+	return t.Local().Format("2006-01-02 15:04 MST")
+}
+
+// sameDay reports whether two moments are of one day in the zone of the server.
+func sameDay(a, b time.Time) bool {
+	a, b = a.Local(), b.Local()
+	return a.YearDay() == b.YearDay() && a.Year() == b.Year()
 }
 
 // ago is how long ago t was, no finer than minutes: a page that shows it changes
 // no more often.
 func ago(now, t time.Time) string {
-	d := now.Sub(t)
-	switch {
+	switch d := now.Sub(t); {
 	case t.IsZero():
 		return ""
 	case d < time.Minute:
 		return "just now"
-	case d < time.Hour:
-		return fmt.Sprintf("%d min ago", int(d/time.Minute))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h ago", int(d/time.Hour))
+	default:
+		return age(d) + " ago"
 	}
-	return fmt.Sprintf("%d d ago", int(d/(24*time.Hour)))
+}
+
+// shortAge is how long something is so, for the cell of a table: "3 h".
+func shortAge(since time.Time) string {
+	switch d := time.Since(since); {
+	case since.IsZero():
+		return ""
+	case d < time.Minute:
+		return "now"
+	default:
+		return age(d)
+	}
+}
+
+// age writes a time of a minute or more in one unit.
+func age(d time.Duration) string {
+	switch {
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", int(d/time.Minute))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", int(d/time.Hour))
+	}
+	return fmt.Sprintf("%d d", int(d/(24*time.Hour)))
 }
 
 // percent writes a share from 0 to 1 with as many digits as tell it from nothing.
