@@ -41,11 +41,11 @@ func TestEndWaitsForBodies(t *testing.T) {
 			}
 			ended := make(chan error, 1)
 			go func() { ended <- end() }()
-			pause(t.Context(), 700*time.Millisecond) // idle connections are closed a second after the beginning of the end
+			pause(t.Context(), 200*time.Millisecond) // idle connections are closed a second after the beginning of the end
 			if _, err := io.WriteString(c, halfPost); err != nil {
 				t.Fatal(err)
 			}
-			pause(t.Context(), 900*time.Millisecond)
+			pause(t.Context(), 1400*time.Millisecond)
 			if _, err := io.WriteString(c, "world"); err != nil {
 				t.Fatal(err)
 			}

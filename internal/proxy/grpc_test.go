@@ -380,7 +380,7 @@ func TestGRPCDeadlines(t *testing.T) {
 	w := world(t)
 	p, service := grpcPool(t, "r1")
 	r := w.Route("prod/shop", []string{""}, p)
-	r.Timeout, r.Idle = 0, 400*time.Millisecond // in place of ten minutes
+	r.Timeout, r.Idle = 0, 1500*time.Millisecond // in place of ten minutes
 	w.Routes = []traffic.Route{r}
 	w.MustApply()
 	c := grpcClient(t, w.Addr)
@@ -400,7 +400,7 @@ func TestGRPCDeadlines(t *testing.T) {
 		if _, err := both.Recv(); err != nil {
 			t.Fatalf("a stream that moves = %v", err)
 		}
-		pause(t.Context(), 40*time.Millisecond)
+		pause(t.Context(), r.Idle/15)
 	}
 	if _, err := both.Recv(); err == nil {
 		t.Error("a stream that stands still goes on")

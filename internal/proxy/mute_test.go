@@ -158,7 +158,7 @@ func TestInstanceThatIsDeaf(t *testing.T) {
 	bothPaths(t, func(t *testing.T, w *traffictest.World) {
 		p := traffictest.Share(w.Instance("a", "r1", "v1"), delivery.Full)
 		p.Endpoints = append(p.Endpoints, traffic.Endpoint{ID: "deaf", Addr: deaf(t)})
-		p.Check = traffic.Check{Timeout: 300 * time.Millisecond, Interval: 200 * time.Millisecond, Fall: 2}
+		p.Check = traffic.Check{Timeout: 2 * time.Second, Interval: 200 * time.Millisecond, Fall: 2}
 		one(w, p)
 		var all sync.WaitGroup
 		for i := range 16 {

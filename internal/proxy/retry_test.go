@@ -142,7 +142,7 @@ func TestStalledUploadIsTheCallersFault(t *testing.T) {
 	w := world(t)
 	in := backend(t, "1", func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 	r := w.Route("prod/shop", []string{""}, in)
-	r.Timeout = 300 * time.Millisecond
+	r.Timeout = 1500 * time.Millisecond
 	w.Routes = []traffic.Route{r}
 	w.MustApply()
 	for _, length := range []string{"100", "1000000"} { // kept, streamed
@@ -164,7 +164,7 @@ func TestStalledUploadIsTheCallersFault(t *testing.T) {
 	pr, pw := io.Pipe()
 	go func() {
 		for range 10 {
-			pause(t.Context(), 60*time.Millisecond)
+			pause(t.Context(), 200*time.Millisecond)
 			_, _ = io.WriteString(pw, "piece")
 		}
 		_ = pw.Close()

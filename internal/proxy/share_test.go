@@ -159,8 +159,8 @@ func TestAssignmentIsMonotoneUnderLoad(t *testing.T) {
 			}
 			pause(t.Context(), 20*time.Millisecond)
 			stop()
-			if moved := walk(); moved < 20 {
-				t.Errorf("%d of 24 callers were seen to move from %s to %s", moved, ramp.from, ramp.to)
+			if moved := walk(); moved != 24 {
+				t.Errorf("%d callers of 24 moved from %s to %s", moved, ramp.from, ramp.to)
 			}
 		}
 	})
@@ -184,7 +184,7 @@ func descending(n int) []delivery.Weight {
 	return out
 }
 
-// strollers are callers, each with a key of its own, that ask until ctx ends.
+// strollers are callers, each with a key of its own, that ask until ctx has ended.
 // Each may go from one release to the other, once. The function they return
 // waits for them and says how many have gone.
 func strollers(ctx context.Context, t *testing.T, addr string, n int, from, to string) (wait func() int64) {
@@ -198,7 +198,8 @@ func strollers(ctx context.Context, t *testing.T, addr string, n int, from, to s
 			if i%2 == 0 { // known by our cookie, as a browser is
 				key, c.header = "", fmt.Sprintf("Cookie: slipway_id=%032x\r\n", mathrand.Uint64())
 			}
-			for ctx.Err() == nil {
+			for last := false; !last; {
+				last = ctx.Err() != nil
 				code, body, err := c.ask(context.WithoutCancel(ctx), http.MethodGet, "shop", "/", key)
 				switch {
 				case err != nil || code != http.StatusOK || body != from && body != to:

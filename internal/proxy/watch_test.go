@@ -37,7 +37,7 @@ func free(t *testing.T, w *traffictest.World) {
 // that moves goes on for as long as it likes.
 func TestWhatStandsStillIsCut(t *testing.T) {
 	t.Parallel()
-	const idle = 400 * time.Millisecond
+	const idle = 1500 * time.Millisecond
 	w := stillWorld(t, idle, func(rw http.ResponseWriter, r *http.Request) {
 		flush := http.NewResponseController(rw).Flush
 		switch r.URL.Path {
@@ -54,7 +54,7 @@ func TestWhatStandsStillIsCut(t *testing.T) {
 			for range 20 {
 				_, _ = io.WriteString(rw, "a")
 				_ = flush()
-				if !pause(r.Context(), idle/8) {
+				if !pause(r.Context(), idle/15) {
 					return
 				}
 			}
@@ -153,7 +153,7 @@ func TestTunnelEndsOneWayAtATime(t *testing.T) {
 
 func TestTunnelThatStandsStillIsCut(t *testing.T) {
 	t.Parallel()
-	const idle = 400 * time.Millisecond
+	const idle = 1500 * time.Millisecond
 	w := stillWorld(t, idle, chat)
 	conn, r := tunnelTo(t, dial(t, w.Addr))
 	for range 20 {
@@ -163,7 +163,7 @@ func TestTunnelThatStandsStillIsCut(t *testing.T) {
 		if b, err := r.ReadByte(); err != nil || b != 'a' {
 			t.Fatalf("a tunnel that moves = %q, %v", b, err)
 		}
-		pause(t.Context(), idle/8)
+		pause(t.Context(), idle/15)
 	}
 	if _, err := r.ReadByte(); err == nil {
 		t.Error("a tunnel that stands still goes on")

@@ -321,7 +321,7 @@ func TestIdleBody(t *testing.T) {
 		if _, err := k.Do(t.Context(), plain(patience)); err != nil {
 			t.Fatal(err)
 		}
-		k.Body().SetIdle(100 * time.Millisecond)
+		k.Body().SetIdle(1500 * time.Millisecond) // a busy machine may stand still for a while
 		var n int64
 		var err error
 		if splice {

@@ -308,9 +308,9 @@ func (c *counting) Read(p []byte) (int, error) {
 func TestWait(t *testing.T) {
 	addr := serve(t, echo)
 	k := get(t, client(t, Options{Addr: addr}))
-	r := post(&slow{pieces: 8, each: 100 * time.Millisecond}, 8, "")
+	r := post(&slow{pieces: 8, each: 250 * time.Millisecond}, 8, "")
 	r.Wait = 5 * time.Second
-	r.Deadline = time.Now().Add(200 * time.Millisecond)
+	r.Deadline = time.Now().Add(1500 * time.Millisecond)
 	if _, body := round(t, k, r); body != "xxxxxxxx" {
 		t.Errorf("got %q", body)
 	}
@@ -322,10 +322,10 @@ func TestWait(t *testing.T) {
 	})
 	k = get(t, client(t, Options{Addr: addr}))
 	r = post(&slow{pieces: 3, each: 50 * time.Millisecond}, 3, "")
-	r.Wait, r.Deadline = 300*time.Millisecond, time.Now()
+	r.Wait, r.Deadline = 1500*time.Millisecond, time.Now()
 	began := time.Now()
-	if _, err := k.Do(t.Context(), r); !errors.Is(err, ErrDeadline) || time.Since(began) < 400*time.Millisecond {
-		t.Errorf("after %s: %v, want the deadline 300 ms after the last piece", time.Since(began), err)
+	if _, err := k.Do(t.Context(), r); !errors.Is(err, ErrDeadline) || time.Since(began) < 1600*time.Millisecond {
+		t.Errorf("after %s: %v, want the deadline 1.5 s after the last piece", time.Since(began), err)
 	}
 	k.Discard()
 }

@@ -42,7 +42,7 @@ const (
 )
 
 // ToilMiB is the memory that the child of Working holds, in MiB.
-const ToilMiB = 40
+const ToilMiB = 96 // more than a test binary takes that does nothing
 
 // appWord is the argument that makes a test binary the application.
 const appWord = "workloadtest-app"

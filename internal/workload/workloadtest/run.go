@@ -128,7 +128,7 @@ func ensureTwoProcesses(t *testing.T, k *Kit) {
 
 func ensureAfterStop(t *testing.T, k *Kit) {
 	spec := k.Spec(t, "prod.shop.r1.0", Stubborn, "")
-	spec.Run.Stop.Grace = 800 * time.Millisecond
+	spec.Run.Stop.Grace = 3 * time.Second // so that it is seen to be stopping on a busy machine too
 	k.Ensure(t, spec)
 	first := k.AwaitPhase(t, spec.ID, workload.Ready)
 	stopped := make(chan error, 1)
@@ -156,7 +156,7 @@ func ensureAfterStop(t *testing.T, k *Kit) {
 }
 
 func slowStart(t *testing.T, k *Kit) {
-	spec := k.Spec(t, "prod.shop.r1.0", Slow, "1s")
+	spec := k.Spec(t, "prod.shop.r1.0", Slow, "3s")
 	k.Ensure(t, spec)
 	s := k.Await(t, spec.ID, "running", func(s workload.Status) bool { return s.PID != 0 })
 	if s.Phase != workload.Starting {

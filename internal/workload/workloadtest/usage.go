@@ -34,7 +34,7 @@ func usage(t *testing.T, k *Kit) {
 		last = u
 		return u.CPU >= worked && u.Memory >= ToilMiB<<20
 	})
-	if spent := time.Since(begun); s.Usage.CPU > 4*spent+time.Second || s.Usage.Memory > 20*ToilMiB<<20 {
+	if spent := time.Since(begun); s.Usage.CPU > 4*spent+time.Second || s.Usage.Memory > 8*ToilMiB<<20 {
 		t.Errorf("usage = %+v after %s", s.Usage, spent)
 	}
 	if u := k.Await(t, idle.ID, "measured", func(s workload.Status) bool { return !s.Usage.At.IsZero() }).Usage; u.Memory == 0 || u.Memory >= ToilMiB<<20 {
