@@ -19,10 +19,8 @@ func (j *Judge) checks() []delivery.Check {
 		all = append(all, j.latencyCheck(&j.latency.proofs[i]))
 	}
 	for i := range all {
-		all[i].Role = delivery.Required
-		if j.mirrored() {
-			all[i].Role = delivery.Guard
-		}
+		all[i].Role = j.roleOf(all[i])
+		all[i].Outcome = ruled(all[i])
 	}
 	for i := range j.metrics.all {
 		all = append(all, j.metricCheck(&j.metrics.all[i]))
@@ -33,6 +31,29 @@ func (j *Judge) checks() []delivery.Check {
 			j.mirrorCheck("copies that are slow", "of both answers only this one is slow", j.mirror.slow))
 	}
 	return all
+}
+
+// roleOf is what a check of the service's own requests decides.
+func (j *Judge) roleOf(c delivery.Check) delivery.Role {
+	family := delivery.FamilyErrors
+	if c.Metric == "latency" {
+		family = delivery.FamilyLatency
+	}
+	switch {
+	case !decides(j.policy, family):
+		return delivery.Watch
+	case j.mirrored():
+		return delivery.Guard
+	}
+	return delivery.Required
+}
+
+// ruled is the outcome of a check in its role: one that is only shown fails nothing.
+func ruled(c delivery.Check) delivery.Outcome {
+	if c.Role == delivery.Watch && c.Outcome == delivery.Fail {
+		return delivery.Inconclusive
+	}
+	return c.Outcome
 }
 
 // each decides one check: a check passes or fails by its own limits.
@@ -164,11 +185,9 @@ func (j *Judge) metricCheck(m *judgedMetric) delivery.Check {
 	j.weighed(&c, m.test.evidence(), m.test.peak(), m.test.proof(), share)
 	var absent bool
 	c.Missing, absent = j.metrics.missing(m)
-	switch {
-	case absent:
+	c.Outcome = ruled(c)
+	if absent {
 		c.Outcome = delivery.NoData
-	case m.Role == delivery.Watch && c.Outcome == delivery.Fail:
-		c.Outcome = delivery.Inconclusive // it decides nothing
 	}
 	j.sayMetric(&c, known)
 	return c
@@ -219,12 +238,14 @@ func whole64(v float64) uint64 {
 // addCulprit puts the check with the most evidence first. It may be a quantile
 // that promotion does not ask for.
 func (j *Judge) addCulprit(checks []delivery.Check) []delivery.Check {
-	more := make([]delivery.Check, 0, 1+len(j.latency.thresholds))
-	for i := range j.latency.thresholds {
-		more = append(more, j.thresholdCheck(&j.latency.thresholds[i]))
-	}
-	if j.latency.cold.against != nil {
-		more = append(more, j.coldCheck())
+	var more []delivery.Check
+	if decides(j.policy, delivery.FamilyLatency) {
+		for i := range j.latency.thresholds {
+			more = append(more, j.thresholdCheck(&j.latency.thresholds[i]))
+		}
+		if j.latency.cold.against != nil {
+			more = append(more, j.coldCheck())
+		}
 	}
 	for _, c := range more {
 		known := slices.ContainsFunc(checks, func(k delivery.Check) bool { return k.Name == c.Name })
@@ -254,12 +275,12 @@ func (j *Judge) nameCulprits(checks []delivery.Check) {
 	slowest := -1
 	for i, c := range checks {
 		switch {
+		case c.Role == delivery.Watch:
+			continue
 		case c.Metric == "latency" && c.Kind == "":
 			if slowest < 0 || blame(c) > blame(checks[slowest]) {
 				slowest = i
 			}
-			continue
-		case c.Role == delivery.Watch:
 			continue
 		}
 		logs, of = append(logs, math.Log(c.Against)), append(of, i)

@@ -109,6 +109,8 @@ func unusable(p delivery.JudgePolicy) string {
 		return fmt.Sprintf("the added error shares are %v and %v, not between 0 and 1", p.ErrorAdd, p.PromoteErrorAdd)
 	case !(p.LatencyRatio > 0 && p.LatencyRatio <= 1000) || !(p.PromoteLatency > 0 && p.PromoteLatency <= 1000):
 		return fmt.Sprintf("the latency margins are %v and %v, not between 0 and 1000", p.LatencyRatio, p.PromoteLatency)
+	case p.Only != "" && p.Only != delivery.FamilyErrors && p.Only != delivery.FamilyLatency:
+		return fmt.Sprintf("only is %q, not errors or latency", p.Only)
 	case len(p.Metrics) > maxMetrics:
 		return fmt.Sprintf("there are %d metrics, more than %d", len(p.Metrics), maxMetrics)
 	}
@@ -327,24 +329,37 @@ func unpaired(p pair) string {
 // evidence is the log of the average over the families errors, latency and
 // metrics, in which every metric that may fail a rollout weighs the same. It is an
 // e-process whatever the dependence between them. However many metrics there
-// are, errors and latency keep a third of it each. Mirrored requests join it as
-// they come.
+// are, errors and latency keep a third of it each. A family that the policy leaves
+// out has no part, so that the others lose nothing by it. Mirrored requests join it
+// as they come.
 func (j *Judge) evidence() float64 {
-	all := [...]float64{j.errors.against.evidence(), j.latency.evidence(), 0}
-	families := all[:2]
+	var all [3]float64
+	families := all[:0]
+	if decides(j.policy, delivery.FamilyErrors) {
+		families = append(families, j.errors.against.evidence())
+	}
+	if decides(j.policy, delivery.FamilyLatency) {
+		families = append(families, j.latency.evidence())
+	}
 	if j.metrics.deciding > 0 {
-		all[2] = j.metrics.evidence()
-		families = all[:]
+		families = append(families, j.metrics.evidence())
 	}
 	return j.mirror.join(logMean(families))
 }
 
+// decides says whether a family has a say under a policy.
+func decides(p delivery.JudgePolicy, f delivery.Family) bool { return p.Only == "" || p.Only == f }
+
 // families are how many are averaged.
 func (j *Judge) families() float64 {
-	if j.metrics.deciding > 0 {
-		return 3
+	n := 2.0
+	if j.policy.Only != "" {
+		n--
 	}
-	return 2
+	if j.metrics.deciding > 0 {
+		n++
+	}
+	return n
 }
 
 // LeaveOut records that the block of a second is not judged, and why. Seconds

@@ -19,8 +19,19 @@ type mismatch struct {
 	keys     float64 // drawn
 	canary   float64 // of them, to the canary
 	expected float64 // to the canary
+	fewer    float64 // log of how much likelier these draws are if hollow of the canary's are not counted than if all are
 	found    bool
 }
+
+// A pass wants all of the canary's callers to be counted: those that are not may
+// well be those that failed. That hollow of them are missing must be the unlikelier
+// story by a factor of e^likelier, which is a test of it at 5 %. It is asked for where
+// about enoughDraws were meant for the canary; of fewer it can hardly be told.
+const (
+	hollow      = 0.1
+	likelier    = 3
+	enoughDraws = 400
+)
 
 // mismatches are the factors by which the canary's odds may be off.
 var mismatches = [...]float64{.8, .87, .93, .97, 1.03, 1.07, 1.15, 1.25}
@@ -38,9 +49,9 @@ func (m *mismatch) observe(weight float64, drawnStable, drawnCanary uint64) {
 	}
 	b, c := float64(drawnStable), float64(drawnCanary)
 	for k, rho := range mismatches {
-		total := math.Log1p(weight * (rho - 1))
-		m.process.win(k, c*(math.Log(rho)-total)-b*total)
+		m.process.win(k, offBy(rho, weight, b, c))
 	}
+	m.fewer += offBy(1-hollow, weight, b, c)
 	m.process.close()
 	m.keys += b + c
 	m.canary += c
@@ -48,13 +59,30 @@ func (m *mismatch) observe(weight float64, drawnStable, drawnCanary uint64) {
 	m.found = m.found || m.process.evidence() >= -math.Log(mismatchAlpha)
 }
 
+// offBy is the log of how much likelier b and c draws are if the canary's odds
+// are off by the factor rho.
+func offBy(rho, weight, b, c float64) float64 {
+	total := math.Log1p(weight * (rho - 1))
+	return c*(math.Log(rho)-total) - b*total
+}
+
+// missing says whether callers of the canary may not be counted. That is no
+// evidence that they are not, for which invalid waits, and keeps a release from
+// passing before there can be any.
+func (m *mismatch) missing() bool { return m.expected >= enoughDraws && m.fewer > -likelier }
+
 // invalid says whether the split was not carried out, and with what numbers. It
 // stays so for the rollout.
 func (m *mismatch) invalid() (bool, string) {
 	if !m.found {
 		return false, ""
 	}
-	return true, fmt.Sprintf("the split is not carried out as set: %s of %s new callers were sent to the new release, about %s were meant to be, so the two releases are not asked by the same kind of callers",
+	return true, fmt.Sprintf("the split is not carried out as set: %s, so the two releases are not asked by the same kind of callers", m.drawn())
+}
+
+// drawn says who was sent where.
+func (m *mismatch) drawn() string {
+	return fmt.Sprintf("%s of %s new callers were sent to the new release, about %s were meant to be",
 		count(uint64(m.canary)), count(uint64(m.keys)), count(uint64(math.Round(m.expected))))
 }
 

@@ -72,6 +72,45 @@ func TestMismatch(t *testing.T) {
 	}
 }
 
+// Before there can be an alarm, a tenth of the canary's callers that is missing is
+// seldom overlooked, and a split as set seldom taken for that.
+func TestMismatchMissing(t *testing.T) {
+	const reps, n, w = 400, 500, .1
+	for _, c := range []struct {
+		blocks                int // seconds
+		mostWrong, mostPassed int
+	}{{21, 160, 20}, {45, 48, 8}, {90, 8, 2}} {
+		wrong, passed := 0, 0
+		for seed := range uint64(reps) {
+			r := rand.New(rand.NewPCG(8, seed))
+			right, lacks := newMismatch(), newMismatch()
+			for range c.blocks {
+				k := binomial(r, n, w)
+				right.observe(w, n-k, k)
+				k = binomial(r, n, w)
+				lacks.observe(w, n-k, binomial(r, k, .9))
+			}
+			if right.missing() {
+				wrong++
+			}
+			if !lacks.missing() {
+				passed++
+			}
+		}
+		t.Logf("after %d s: of %d a split as set is doubted %d times, one that lacks a tenth is not %d times", c.blocks, reps, wrong, passed)
+		if wrong > c.mostWrong || passed > c.mostPassed {
+			t.Errorf("after %d s: a split as set is doubted %d times of %d, want at most %d; one that lacks a tenth is not %d times, want at most %d",
+				c.blocks, wrong, reps, c.mostWrong, passed, c.mostPassed)
+		}
+	}
+	few := newMismatch()
+	few.observe(.1, 3589, 399)
+	few.observe(.1, 2, 0)
+	if few.missing() {
+		t.Error("fewer than 400 draws of the canary's say that some are missing")
+	}
+}
+
 func TestMismatchEdges(t *testing.T) {
 	m := newMismatch()
 	for _, w := range []float64{0, 1, -1, 2, math.NaN(), math.Inf(1)} {

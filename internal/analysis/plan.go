@@ -161,12 +161,19 @@ func (o *outlooker) sizes(w delivery.Weight) (nb, nc float64) {
 }
 
 // caught says when the evidence against a release reaches its limit: the mean
-// of the families errors and latency, each the mean of its e-processes.
+// of the families that decide, each the mean of its e-processes.
 func (o *outlooker) caught(r regression, w delivery.Weight) Wait {
 	nb, nc := o.sizes(w)
-	grow := []growing{{o.errorGrowth(r, nb, nc)}, nil}
-	for _, q := range quantiles {
-		grow[1] = append(grow[1], o.latencyGrowth(r, q, nb, nc))
+	var grow []growing
+	if decides(o.policy, delivery.FamilyErrors) {
+		grow = append(grow, growing{o.errorGrowth(r, nb, nc)})
+	}
+	if decides(o.policy, delivery.FamilyLatency) {
+		var slow growing
+		for _, q := range quantiles {
+			slow = append(slow, o.latencyGrowth(r, q, nb, nc))
+		}
+		grow = append(grow, slow)
 	}
 	if newMetrics(o.policy).deciding > 0 {
 		grow = append(grow, growing{{}}) // of which nothing is known yet
@@ -274,7 +281,13 @@ func (o *outlooker) healthy(w delivery.Weight) Wait {
 	nats := math.Log(1/o.policy.Beta) + math.Ln2
 	proof := line{o.policy.PromoteErrorRatio, o.policy.PromoteErrorAdd}
 	sb := expected(proof, inside(o.load.Errors))
-	after := max(leastBlocks, leastUnits/nc, float64(o.policy.AtLeast)/nc, nats/proof.growth(nb, nc, sb, sb))
+	after := max(leastBlocks, leastUnits/nc, float64(o.policy.AtLeast)/nc)
+	if decides(o.policy, delivery.FamilyErrors) {
+		after = max(after, nats/proof.growth(nb, nc, sb, sb))
+	}
+	if !decides(o.policy, delivery.FamilyLatency) {
+		return wait(after, nc, 0)
+	}
 	for _, q := range proven {
 		bin := o.times.quantile(q) - 1
 		shift := int(margin(bin, o.policy.PromoteLatency, o.policy.PromoteLatencyAdd) + 1e-9)

@@ -211,6 +211,33 @@ func TestSplitInDoubt(t *testing.T) {
 	}
 }
 
+// While the canary's callers may not all be counted nothing passes, which is said
+// once nothing else holds it up, and is no alarm.
+func TestCallersMayBeMissing(t *testing.T) {
+	j := New(delivery.JudgePolicy{Only: delivery.FamilyErrors}, Arm{})
+	var v delivery.Verdict
+	second := int64(100)
+	feed := func(drawn uint64) {
+		second++
+		b := Block{Second: second, Stable: same(450, 0), Canary: same(50, 0), Weight: .1}
+		b.Stable.Drawn, b.Canary.Drawn = 450, drawn
+		observe(t, j, b)
+		v = j.Verdict()
+	}
+	for range 45 {
+		feed(47)
+	}
+	if v.Outcome != delivery.Inconclusive || v.Invalid != "" || !strings.Contains(v.Sentence, "callers of it may not be counted: 2,115 of 22,365 new callers") {
+		t.Errorf("with 47 of 50: %s %q, invalid %q", v.Outcome, v.Sentence, v.Invalid)
+	}
+	for range 60 {
+		feed(50)
+	}
+	if v.Outcome != delivery.Pass {
+		t.Errorf("with 48 of 50: %s %q", v.Outcome, v.Sentence)
+	}
+}
+
 // warming is a service whose canary is slow by a factor that decays within
 // about tau seconds, and fresh for 30 seconds.
 func warming(seed uint64, factor, tau, after float64, seconds int) (*Judge, delivery.Verdict, int) {

@@ -1,9 +1,6 @@
 package analysis
 
-import (
-	"fmt"
-	"math"
-)
+import "math"
 
 // trust watches whether the two releases can be compared at all: whether the
 // split was carried out as it was set, and whether requests vanish from one of
@@ -47,6 +44,5 @@ func (t *trust) suspect() string {
 	if t.split.process.evidence() < math.Log(doubt) {
 		return ""
 	}
-	return fmt.Sprintf("the split may not be carried out as set: %s of %s new callers were sent to the new release, about %s were meant to be",
-		count(uint64(t.split.canary)), count(uint64(t.split.keys)), count(uint64(math.Round(t.split.expected))))
+	return "the split may not be carried out as set: " + t.split.drawn()
 }

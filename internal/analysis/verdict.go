@@ -63,7 +63,7 @@ func (j *Judge) outcome(v delivery.Verdict) delivery.Outcome {
 		return delivery.NoData
 	case v.Incident != "" || j.little() != "" || j.gone.gone(j.last, j.step) != "" || j.trust.suspect() != "" || v.Evidence >= doubt:
 		return delivery.Inconclusive
-	case slices.ContainsFunc(v.Checks, j.holdsUp):
+	case slices.ContainsFunc(v.Checks, j.holdsUp), j.trust.split.missing():
 		return delivery.Inconclusive
 	}
 	return delivery.Pass
@@ -98,7 +98,7 @@ func (j *Judge) little() string {
 		return ""
 	case j.step.nc < least || j.step.blocks < leastBlocks:
 		return plural(uint64(j.step.nc), "request") + " to the new release so far in this step"
-	case len(j.latency.proofs) == 0:
+	case len(j.latency.proofs) == 0 && decides(j.policy, delivery.FamilyLatency):
 		return fmt.Sprintf("latency thresholds need %d requests to stable, %d so far", tuningUnits, int(j.latency.recent.units()))
 	}
 	return ""
@@ -141,8 +141,13 @@ func (j *Judge) sentence(v delivery.Verdict) string {
 		found = fmt.Sprintf("signs of harm (evidence %s of %s; %s)", short(v.Evidence, 2), short(v.Limit, 3), worst.Sentence)
 	}
 	s := fmt.Sprintf("%s in %s, and %s", found, j.exposure(), j.outstanding(v.Checks))
-	if !slices.ContainsFunc(v.Checks, j.holdsUp) {
+	switch {
+	case slices.ContainsFunc(v.Checks, j.holdsUp):
+	case v.Evidence >= doubt:
 		s = fmt.Sprintf("%s in %s: it was proven fit before, and does not go on while they last", found, j.exposure())
+	default:
+		s = fmt.Sprintf("%s in %s, and it does not go on while callers of it may not be counted: %s",
+			found, j.exposure(), j.trust.split.drawn())
 	}
 	if why := j.latency.cold.now(j.policy); why != "" {
 		s += "; " + why
@@ -171,23 +176,25 @@ func (j *Judge) fit(v delivery.Verdict) string {
 	if j.mirrored() {
 		return fmt.Sprintf("the new release is proven fit on copies: it alone fails or is slow hardly more often than stable alone, in %s", j.exposure())
 	}
-	var slow, rest []string
+	var slow, rest, proven []string
 	for _, c := range v.Checks {
 		switch {
-		case c.Role != delivery.Required || c.Name == "errors" && c.Kind == "":
+		case c.Role != delivery.Required:
+		case c.Name == "errors" && c.Kind == "":
+			proven = append(proven, fmt.Sprintf("errors below %s of stable plus %s", factor(j.policy.PromoteErrorRatio), points(j.policy.PromoteErrorAdd)))
 		case c.Kind == "":
 			slow = append(slow, c.Name)
 		default:
 			rest = append(rest, c.Name)
 		}
 	}
-	also := ""
-	if len(rest) > 0 {
-		also = ", " + list(rest) + " within bounds"
+	if len(slow) > 0 {
+		proven = append(proven, fmt.Sprintf("%s less than %s slower", list(slow), percent(j.policy.PromoteLatency)))
 	}
-	return fmt.Sprintf("the new release is proven fit: errors below %s of stable plus %s, %s less than %s slower%s, in %s requests to it",
-		factor(j.policy.PromoteErrorRatio), points(j.policy.PromoteErrorAdd), list(slow),
-		percent(j.policy.PromoteLatency), also, count(uint64(j.units.nc)))
+	if len(rest) > 0 {
+		proven = append(proven, list(rest)+" within bounds")
+	}
+	return fmt.Sprintf("the new release is proven fit: %s, in %s requests to it", strings.Join(proven, ", "), count(uint64(j.units.nc)))
 }
 
 // outstanding says which proofs are and about how long they take.
@@ -250,7 +257,7 @@ func (j *Judge) needs(c delivery.Check) string {
 // keeps the release from being proven and is no evidence against it either.
 func (j *Judge) lasting() string {
 	bad := j.errors.proof.at(j.units.xb / max(j.units.nb, 1))
-	if j.again.xc < leastFailures || 2*j.again.xc < j.units.xc || j.units.xc < bad*j.units.nc {
+	if !decides(j.policy, delivery.FamilyErrors) || j.again.xc < leastFailures || 2*j.again.xc < j.units.xc || j.units.xc < bad*j.units.nc {
 		return ""
 	}
 	return fmt.Sprintf("; most failures (%s of %s) come from callers that failed or were slow before, which is no evidence against the release: if that lasts, a person must decide",

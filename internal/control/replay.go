@@ -27,6 +27,9 @@ type Replayed struct {
 	Again   *delivery.Verdict  `json:"again"`
 }
 
+// underWay says what the replay of a rollout that is not over is no proof of.
+const underWay = "it is under way: this is of what was recorded so far, and says nothing of what comes"
+
 // Replay judges the tapes of a change again and compares with the verdicts that
 // its rollouts were moved on.
 func (l *Loop) Replay(ctx context.Context, id delivery.ChangeID) ([]Replayed, error) {
@@ -48,6 +51,9 @@ func (l *Loop) Replay(ctx context.Context, id delivery.ChangeID) ([]Replayed, er
 			one.Same, one.Differs = false, append(one.Differs, "there is a verdict, and no tape of what it was given on")
 		default:
 			one.Note = "nothing was judged: " + unjudged(r)
+		}
+		if len(parts) > 0 && !r.State.Final() {
+			one.Note = strings.TrimPrefix(one.Note+"; ", "; ") + underWay
 		}
 		out = append(out, one)
 	}

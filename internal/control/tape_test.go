@@ -2,6 +2,7 @@ package control
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,6 +28,9 @@ func TestTapeOutlivesServers(t *testing.T) {
 			h.stop()
 			time.Sleep(2 * time.Second)
 			h = begin(t, w, h.dir)
+		}
+		if open, err := h.Replay(t.Context(), s.Change.ID); err != nil || len(open) != 1 || open[0].Entries == 0 || !strings.Contains(open[0].Note, underWay) {
+			t.Errorf("replay of a rollout in %s = %+v, %v; want it to say that it is not over", h.rollout(id).State, open, err)
 		}
 		time.Sleep(4 * time.Minute)
 		h.want(t, id, delivery.Done)
@@ -70,7 +74,7 @@ func (h *house) replays(t *testing.T, id delivery.ChangeID) {
 		t.Fatalf("Replay = %v, %v", all, err)
 	}
 	for _, r := range all {
-		if !r.Same || r.Rules != analysis.Rules || r.Stored == nil || r.Again == nil {
+		if !r.Same || r.Note != "" || r.Rules != analysis.Rules || r.Stored == nil || r.Again == nil {
 			t.Errorf("replay of %s: rules %d, differs %q, note %q", r.Rollout, r.Rules, r.Differs, r.Note)
 		}
 	}

@@ -134,6 +134,7 @@ type JudgePolicy struct {
 	Off               bool          `json:"off,omitempty"`                 // no analysis at all
 	Alpha             float64       `json:"alpha,omitempty"`               // chance to roll back an acceptable release, per rollout
 	Beta              float64       `json:"beta,omitempty"`                // chance to promote an unacceptable one, per step
+	Only              Family        `json:"only,omitempty"`                // what of a service's own requests decides; "" is both families
 	ErrorRatio        float64       `json:"error_ratio,omitempty"`         // rollback margin: canary above ratio * stable ...
 	ErrorAdd          float64       `json:"error_add,omitempty"`           // ... and above stable + add
 	PromoteErrorRatio float64       `json:"promote_error_ratio,omitempty"` // promotion margin
@@ -148,6 +149,16 @@ type JudgePolicy struct {
 	Metrics           []Metric      `json:"metrics,omitempty"`             // judged beside errors and latency
 	SLO               SLO           `json:"slo,omitzero"`                  // of the whole service
 }
+
+// Family is what the data plane knows of a service's own requests.
+type Family string
+
+// The families. Where a policy names one of them, the other is shown and decides
+// nothing, and its part of the evidence is the named one's.
+const (
+	FamilyErrors  Family = "errors"
+	FamilyLatency Family = "latency"
+)
 
 // Service returns the named service.
 func (p Project) Service(name string) (Service, bool) {

@@ -28,6 +28,7 @@ func (d *decoder) judge(at string, j *judgeDoc) {
 	}
 	d.share(at+".alpha", j.Alpha)
 	d.share(at+".beta", j.Beta)
+	d.oneOf(at+".only", j.Only, string(delivery.FamilyErrors), string(delivery.FamilyLatency))
 	d.share(at+".error_add", j.ErrorAdd)
 	d.share(at+".promote_error_add", j.PromoteErrorAdd)
 	d.ratio(at+".error_ratio", j.ErrorRatio, 1, "1.2 tolerates a fifth more errors")

@@ -253,6 +253,7 @@ func rules() []rule {
 		{"metric bound alone", judging("metrics: {m: {kind: mean, value: x, per: y, low: 0}}"), "6:64", "services.cart.rollout.judge.metrics.m.low", "one bound alone", "high too"},
 		{"metric bounds crossed", judging("metrics: {m: {kind: mean, value: x, per: y, low: 5, high: 1}}"), "6:64", "services.cart.rollout.judge.metrics.m.low", "below high", "low: 0"},
 		{"metric interval", judging("metrics: {m: {kind: count, value: x, every: 5s}}"), "6:59", "services.cart.rollout.judge.metrics.m.every", "only a server", "prometheus"},
+		{"only what there is not", judging("only: error"), "6:21", "services.cart.rollout.judge.only", "none of errors, latency", "errors"},
 		{"metric watched and refusing", judging("metrics: {m: {kind: count, value: x, role: watch, no_data: refuse}}"), "6:74", "services.cart.rollout.judge.metrics.m.no_data", "refuses nothing", "guard"},
 		{"metric at least", judging("metrics: {m: {kind: count, value: x, at_least: 0}}"), "6:62", "services.cart.rollout.judge.metrics.m.at_least", "from 1 to", "say 1"},
 		{"built-in metric", judging("metrics: {memory: {kind: level}}"), "6:40", "services.cart.rollout.judge.metrics.memory.kind", "is built in", "another name"},

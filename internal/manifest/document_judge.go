@@ -4,6 +4,7 @@ type judgeDoc struct {
 	Off               *bool            `json:"off,omitempty" jsonschema_description:"No analysis at all."`
 	Alpha             *float64         `json:"alpha,omitempty" jsonschema:"exclusiveMinimum=0,exclusiveMaximum=1" jsonschema_description:"Chance to roll back an acceptable release, per rollout."`
 	Beta              *float64         `json:"beta,omitempty" jsonschema:"exclusiveMinimum=0,exclusiveMaximum=1" jsonschema_description:"Chance to promote an unacceptable release, per step."`
+	Only              *string          `json:"only,omitempty" jsonschema:"enum=errors,enum=latency" jsonschema_description:"What of a service's own requests decides; the other is shown. Default: both."`
 	ErrorRatio        *float64         `json:"error_ratio,omitempty" jsonschema:"minimum=1,maximum=1000" jsonschema_description:"Roll back above this many times the error rate of the stable release ..."`
 	ErrorAdd          *float64         `json:"error_add,omitempty" jsonschema:"exclusiveMinimum=0,exclusiveMaximum=1" jsonschema_description:"... and this share of requests above it: 0.01 is one in a hundred."`
 	PromoteErrorRatio *float64         `json:"promote_error_ratio,omitempty" jsonschema:"minimum=1,maximum=1000" jsonschema_description:"Promote when proven below this many times the error rate of the stable release ..."`

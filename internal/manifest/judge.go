@@ -27,6 +27,7 @@ func (m merged) judge() delivery.JudgePolicy {
 		Off:               judged(m, "off", func(j *judgeDoc) *bool { return j.Off }),
 		Alpha:             judged(m, "alpha", func(j *judgeDoc) *float64 { return j.Alpha }),
 		Beta:              judged(m, "beta", func(j *judgeDoc) *float64 { return j.Beta }),
+		Only:              delivery.Family(judged(m, "only", func(j *judgeDoc) *string { return j.Only })),
 		ErrorRatio:        judged(m, "error_ratio", func(j *judgeDoc) *float64 { return j.ErrorRatio }),
 		ErrorAdd:          judged(m, "error_add", func(j *judgeDoc) *float64 { return j.ErrorAdd }),
 		PromoteErrorRatio: judged(m, "promote_error_ratio", func(j *judgeDoc) *float64 { return j.PromoteErrorRatio }),

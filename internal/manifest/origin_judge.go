@@ -19,6 +19,7 @@ func (e *explainer) judge(at string, j delivery.JudgePolicy) {
 	}
 	e.say(at+".alpha", orElse(j.Alpha, own))
 	e.say(at+".beta", orElse(j.Beta, own))
+	e.sayIf(at+".only", string(j.Only))
 	e.say(at+".error_ratio", orElse(j.ErrorRatio, own))
 	e.say(at+".error_add", orElse(j.ErrorAdd, own))
 	e.say(at+".promote_error_ratio", orElse(j.PromoteErrorRatio, own))

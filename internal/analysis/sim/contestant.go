@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/slipway-cd/slipway/internal/analysis"
+	"github.com/slipway-cd/slipway/internal/delivery"
 )
 
 // decision is what a contestant says after a second.
@@ -47,6 +48,30 @@ func entrants() []entrant {
 		{
 			"slipway, no margin", "the same, asked to find any harm", careful,
 			func(b *blueprint, before analysis.Arm) contestant { return newOurs(b, before, strict()) },
+		},
+		{
+			"slipway, errors only", "the default margins of a policy that judges errors and nothing else", careful,
+			func(b *blueprint, before analysis.Arm) contestant {
+				return newOurs(b, before, only(defaults(), delivery.FamilyErrors))
+			},
+		},
+		{
+			"slipway, errors only, no margin", "the same, asked to find any harm", careful,
+			func(b *blueprint, before analysis.Arm) contestant {
+				return newOurs(b, before, only(strict(), delivery.FamilyErrors))
+			},
+		},
+		{
+			"slipway, latency only", "the default margins of a policy that judges latency and nothing else", careful,
+			func(b *blueprint, before analysis.Arm) contestant {
+				return newOurs(b, before, only(defaults(), delivery.FamilyLatency))
+			},
+		},
+		{
+			"slipway, latency only, no margin", "the same, asked to find any harm", careful,
+			func(b *blueprint, before analysis.Arm) contestant {
+				return newOurs(b, before, only(strict(), delivery.FamilyLatency))
+			},
 		},
 		{
 			"slipway, counts alone", "the same without sticky keys: each request is taken for a caller of its own", careful,

@@ -28,6 +28,12 @@ func strict() delivery.JudgePolicy {
 	return p
 }
 
+// only is a policy that one family alone decides.
+func only(p delivery.JudgePolicy, f delivery.Family) delivery.JudgePolicy {
+	p.Only = f
+	return p
+}
+
 func newOurs(b *blueprint, before analysis.Arm, p delivery.JudgePolicy) *ours {
 	p.Metrics = b.policy()
 	return &ours{judge: analysis.New(p, before)}
