@@ -25,7 +25,7 @@ func main() {
 
 func run() error {
 	share := flag.Float64("reps", 1, "how many repetitions, as a factor of each scenario's own")
-	only := flag.String("only", "", "play only the tables with these names, separated by commas")
+	only := flag.String("only", "", "play only the tables with these names, separated by commas; goals is what was wanted and what was reached")
 	one := flag.String("scenario", "", "play only scenarios whose name contains this")
 	judges := flag.String("judges", "", "let only these judges play, separated by semicolons")
 	into := flag.String("write", "", "the document whose tables are replaced")
@@ -67,6 +67,14 @@ func run() error {
 			fmt.Println(part)
 			text.WriteString(part)
 		}
+	}
+	if *one == "" && (*only == "" || slices.Contains(strings.Split(*only, ","), "goals")) {
+		part, err := sim.Goals(all, *share, func(s sim.Scenario) { fmt.Fprintf(os.Stderr, "goals: %s\n", s.Name) })
+		if err != nil {
+			return err
+		}
+		fmt.Println(part)
+		text.WriteString(part)
 	}
 	if *into == "" {
 		return nil
