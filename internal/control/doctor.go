@@ -93,7 +93,7 @@ func (l *Loop) instanceFindings(pic live, wants []delivery.Want, releases map[de
 			Next: "slipway logs " + s.Spec.Service + " --env " + s.Spec.Env,
 		})
 	}
-	all := Finding{Name: "instances", Outcome: FindOK, What: fmt.Sprintf("%d of %d ready", ready, wanted)}
+	all := Finding{Name: "instances", Outcome: FindOK, What: fmt.Sprintf("%d ready, %d wanted", ready, wanted)}
 	if ready < wanted {
 		all.Outcome, all.Next = FindBad, "wait a moment if they are starting, else see the lines above"
 	}

@@ -120,11 +120,11 @@ func signals() []signalAsk {
 	return []signalAsk{
 		{name: "requests", title: "Requests", unit: "req/s", from: traffic, of: embedded.Requests, show: embedded.ShowRate, times: 1},
 		{name: "errors", title: "Failed requests", unit: "%", from: traffic, of: embedded.Failures, show: embedded.ShowIncrease, times: 100, per: embedded.Requests},
-		{name: "p50", title: "Latency, half are faster (p50)", unit: "ms", from: traffic, of: embedded.Latency, show: embedded.ShowQuantile, quantile: 0.5, times: 1000},
-		{name: "p95", title: "Latency, 19 of 20 are faster (p95)", unit: "ms", from: traffic, of: embedded.Latency, show: embedded.ShowQuantile, quantile: 0.95, times: 1000},
-		{name: "p99", title: "Latency, 99 of 100 are faster (p99)", unit: "ms", from: traffic, of: embedded.Latency, show: embedded.ShowQuantile, quantile: 0.99, times: 1000},
-		{name: "cpu", title: "Processors in use, all instances", unit: "cores", from: delivery.FromWorkload, of: metricCPU, show: embedded.ShowRate, times: 1},
-		{name: "memory", title: "Memory of an instance", unit: "MiB", from: delivery.FromWorkload, of: delivery.MetricMemory, show: embedded.ShowMean, times: 1.0 / (1 << 20)},
+		{name: "p50", title: "Latency, p50", unit: "ms", from: traffic, of: embedded.Latency, show: embedded.ShowQuantile, quantile: 0.5, times: 1000},
+		{name: "p95", title: "Latency, p95", unit: "ms", from: traffic, of: embedded.Latency, show: embedded.ShowQuantile, quantile: 0.95, times: 1000},
+		{name: "p99", title: "Latency, p99", unit: "ms", from: traffic, of: embedded.Latency, show: embedded.ShowQuantile, quantile: 0.99, times: 1000},
+		{name: "cpu", title: "CPU, all instances", unit: "cores", from: delivery.FromWorkload, of: metricCPU, show: embedded.ShowRate, times: 1},
+		{name: "memory", title: "Memory per instance", unit: "MiB", from: delivery.FromWorkload, of: delivery.MetricMemory, show: embedded.ShowMean, times: 1.0 / (1 << 20)},
 		{name: "restarts", title: "Restarts", unit: "", from: delivery.FromWorkload, of: delivery.MetricRestarts, show: embedded.ShowIncrease, times: 1},
 		{name: "error-lines", title: "Error lines in logs", unit: "lines/s", from: delivery.FromLogs, of: delivery.LinesError, show: embedded.ShowRate, times: 1},
 	}

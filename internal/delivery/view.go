@@ -29,10 +29,12 @@ type Cell struct {
 	Change  ChangeID  `json:"change,omitempty"`
 	Since   time.Time `json:"since,omitzero"`
 	Before  ReleaseID `json:"previous,omitempty"` // what a rollback goes to
-	Want    int       `json:"want"`
-	Healthy int       `json:"healthy"`
-	Flight  *Flight   `json:"in_flight,omitempty"`
-	Held    *Hold     `json:"hold,omitempty"`
+	// BeforeHeld keeps a rollback from going to Before.
+	BeforeHeld *Hold   `json:"previous_hold,omitempty"`
+	Want       int     `json:"want"`
+	Healthy    int     `json:"healthy"`
+	Flight     *Flight `json:"in_flight,omitempty"`
+	Held       *Hold   `json:"hold,omitempty"`
 }
 
 // Flight is a rollout under way, in brief.

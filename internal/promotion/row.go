@@ -63,6 +63,7 @@ func cell(w World, service, env string, healthy Healthy) delivery.Cell {
 	if s, ok := w.Stable(service, env); ok {
 		c.Release, c.Version, c.Change, c.Since, c.Before = s.Release, s.Version, s.Change, s.Since, s.Previous
 		c.Healthy, c.Want = healthy(service, env, s.Release)
+		c.BeforeHeld = w.HoldOn(service, "", s.Previous)
 	}
 	if r, ok := w.Flight(service, env); ok {
 		c.Flight = Brief(r)
@@ -107,7 +108,7 @@ func remarks(w World, row delivery.Row) []string {
 		if f := c.Flight; f != nil && i == 0 {
 			out = append(out, "takes over from "+f.Version+" in "+c.Env)
 		} else if f != nil {
-			out = append(out, f.Version+" is "+string(f.State)+" in "+c.Env)
+			out = append(out, f.Version+" is "+doing(f.State)+" in "+c.Env)
 		}
 		if c.Held != nil && c.Held.Kind == delivery.Pinned {
 			out = append(out, heldIn(*c.Held))
@@ -126,6 +127,20 @@ func remarks(w World, row delivery.Row) []string {
 		out = append(out, lag(row))
 	}
 	return out
+}
+
+// doing is what happens to a release that is under way, as people say it.
+func doing(s delivery.State) string {
+	switch s {
+	case delivery.Judging:
+		return "being judged"
+	case delivery.Preparing:
+		return "being prepared"
+	case delivery.Reverting:
+		return "going back"
+	case delivery.Queued, delivery.Starting, delivery.Shifting, delivery.Waiting, delivery.Finishing, delivery.Soaking, delivery.Done, delivery.Reverted, delivery.RevertFailed, delivery.Superseded, delivery.Cancelled:
+	}
+	return string(s)
 }
 
 // lag says which environment is behind the one before it, or ahead of it.

@@ -225,7 +225,7 @@ func TestRow(t *testing.T) {
 		{"last pinned", stage("staging", "prod").pinned("prod", "closing"), true, "yes, held in prod by ann: closing", "-p"},
 		{"pin before quarantine", stage("prod").quarantined(2, "bad").ended("prod", 2, delivery.Reverted).pinned("prod", "closing"), false, "NO  held in prod by ann: closing", "p"},
 		{"went back", stage("staging", "prod").done("staging", 2).done("prod", 1).ended("prod", 2, delivery.Reverted).quarantined(2, "bad"), true, "yes, but not v2 (on hold)", "-q"},
-		{"goes back", stage("staging", "prod").done("staging", 2).done("prod", 1).open("prod", 2, delivery.Reverting).quarantined(2, "bad"), true, "yes, v2 is reverting in prod; but not v2 (on hold)", "-q"},
+		{"goes back", stage("staging", "prod").done("staging", 2).done("prod", 1).open("prod", 2, delivery.Reverting).quarantined(2, "bad"), true, "yes, v2 is going back in prod; but not v2 (on hold)", "-q"},
 		{"was rolled back", stage("staging", "prod").done("staging", 2).stable("prod", 1, 3).ended("prod", 3, delivery.Done, back(2, 1)).quarantined(2, "bad"), true, "yes, but not v2 (on hold)", "-q"},
 		{"is rolled back", stage("staging", "prod").done("staging", 2).done("prod", 2).open("prod", 3, delivery.Starting, back(2, 1)).quarantined(2, "bad"), true, "yes, v1 is starting in prod; but not v2 (on hold)", "-q"},
 		{"put on hold by a person", stage("staging", "prod").quarantined(2, "bad").quarantined(3, "worse"), true, "yes, but not v2, v3 (on hold)", "--"},

@@ -29,6 +29,7 @@ type actView struct {
 	Command string        // that does the same
 	Edit    string        // address to choose again; "" if there is nothing to choose
 	Cancel  string        // address of the page to go back to
+	Home    string        // what that page is about
 	Reason  string        // "", "optional" or "required"
 	Type    string        // what has to be typed; "" if nothing
 	Key     string        // names the form, so that sending it twice is doing it once
@@ -153,7 +154,7 @@ func newActView(r *http.Request, f actForm) actView {
 	how := manners(f)
 	return actView{
 		Title: how.title, Label: how.label, Danger: how.danger, Reason: how.reason, Dialog: isFragment(r), Asked: f,
-		Command: f.act(delivery.Who{}).Command(), Cancel: f.home(), Key: rand.Text(),
+		Command: f.act(delivery.Who{}).Command(), Cancel: f.home(), Home: f.about(), Key: rand.Text(),
 	}
 }
 
@@ -168,6 +169,9 @@ func (w *Web) preflight(ctx context.Context, v actView, who delivery.Who) actVie
 	}
 	v.Would = &done
 	v.Asked.Seen = done.Effect.Seen
+	if v.Asked.Change != 0 && done.Effect.Service != "" { // its number says little
+		v.Title = manners(v.Asked.named(done.Effect.Service)).title
+	}
 	if v.Asked.Env == "" && v.Asked.Verb != control.ActDeploy && v.Asked.Verb != control.ActRelease {
 		v.Asked.Env = done.Effect.Env // the form means what the page says
 		v.Command = v.Asked.act(who).Command()
@@ -274,8 +278,8 @@ func (w *Web) deployForm(ctx context.Context, f actForm, who delivery.Who) (*dep
 	}
 	out.Versions = slices.DeleteFunc(out.Versions, func(v control.Version) bool { return v.Gone })
 	out.Chosen = f.Version
-	if next := slices.IndexFunc(out.Versions, likely); next >= 0 && f.Version == "" && !f.Planned && f.Set == "" && f.Unset == "" {
-		out.Chosen = out.Versions[next].Version
+	if f.Version == "" && !f.Planned && f.Set == "" && f.Unset == "" {
+		out.Chosen = likely(out.Versions)
 	}
 	if len(out.Versions) == 0 {
 		out.None = "slipway deploy " + delivery.Shell(f.Service) + " VERSION --from PATH"
@@ -283,6 +287,21 @@ func (w *Web) deployForm(ctx context.Context, f actForm, who delivery.Who) (*dep
 	return out, err
 }
 
-// likely says whether a version is what a person most likely comes to deploy: it is
-// nowhere yet, and nothing holds it.
-func likely(v control.Version) bool { return v.Held == nil && len(v.StableIn) == 0 }
+// likely is the version that a person most likely comes to deploy: one that was never
+// deployed, else one that is newer than all that is stable; never an older one, as
+// that would be a way back. "" is none.
+func likely(newestFirst []control.Version) string {
+	fresh := slices.IndexFunc(newestFirst, func(v control.Version) bool { return v.Release == "" })
+	if fresh >= 0 {
+		return newestFirst[fresh].Version
+	}
+	for _, v := range newestFirst {
+		if len(v.StableIn) > 0 {
+			break
+		}
+		if v.Held == nil {
+			return v.Version
+		}
+	}
+	return ""
+}

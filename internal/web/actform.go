@@ -174,6 +174,23 @@ func (f actForm) home() string {
 	return "/"
 }
 
+// named is the same form, for the words about it: of a service and its change.
+func (f actForm) named(service string) actForm {
+	f.Service = service
+	return f
+}
+
+// about is what the page of home is about, for people.
+func (f actForm) about() string {
+	switch {
+	case f.Change != 0:
+		return fmt.Sprintf("change #%d", f.Change)
+	case f.Service != "":
+		return f.Service
+	}
+	return "the board"
+}
+
 // manner is how an action is spoken of.
 type manner struct {
 	title, label, reason string
@@ -182,7 +199,10 @@ type manner struct {
 
 func manners(f actForm) manner {
 	what := f.Service
-	if f.Change != 0 {
+	switch {
+	case f.Change != 0 && what != "":
+		what += fmt.Sprintf(" (change #%d)", f.Change)
+	case f.Change != 0:
 		what = fmt.Sprintf("change #%d", f.Change)
 	}
 	where := ""

@@ -72,7 +72,7 @@ func (a action) class(c string) action {
 // actionsOfRollout is what can be done with a rollout, the most likely first;
 // none once it is over.
 func (w *Web) actionsOfRollout(who delivery.Who, r delivery.Rollout) []action {
-	if r.State.Final() {
+	if r.State.Final() || r.State == delivery.Reverting { // on its way back it cannot be stopped, nor hurried
 		return nil
 	}
 	q := url.Values{"change": {fmt.Sprint(r.Change)}, "env": {r.Env}}
@@ -89,7 +89,7 @@ func (w *Web) actionsOfRollout(who delivery.Who, r delivery.Rollout) []action {
 		out = append(out, w.act(who, control.ActPause, "Pause…", q).fits(delivery.AskPause, r))
 	}
 	back := w.act(who, control.ActAbort, "Take back…", q).class("danger")
-	if r.State == delivery.Reverting || r.Asked != nil && r.Asked.Verb == delivery.AskAbort {
+	if r.Asked != nil && r.Asked.Verb == delivery.AskAbort {
 		back = back.unless(r.Version + " is on its way back in " + r.Env)
 	}
 	return append(out, w.act(who, control.ActFinish, "Finish now…", q).fits(delivery.AskPromote, r), back)
@@ -130,6 +130,9 @@ func (w *Web) actPromote(who delivery.Who, service string, before, c delivery.Ce
 	if c.Held != nil && c.Held.Kind == delivery.Pinned {
 		return a.unless(service + " is held in " + c.Env + " by " + c.Held.By + ": " + c.Held.Why)
 	}
+	if c.Held != nil && c.Held.Kind == delivery.Quarantine && c.Held.Release == before.Release {
+		return a.unless(before.Version + " is on hold: " + c.Held.Why)
+	}
 	return a
 }
 
@@ -141,6 +144,8 @@ func (w *Web) actBack(who delivery.Who, service string, c delivery.Cell) action 
 		return a.unless("nothing of " + service + " runs in " + c.Env)
 	case c.Flight == nil && c.Before == "":
 		return a.unless(service + " " + c.Version + " is the first release in " + c.Env + ": there is nothing to go back to")
+	case c.Flight == nil && c.BeforeHeld != nil:
+		return a.unless(c.BeforeHeld.Version + ", which a roll back would go to, is on hold: " + c.BeforeHeld.Why)
 	case c.Flight != nil && c.Flight.State == delivery.Reverting:
 		return a.unless(c.Flight.Version + " is on its way back in " + c.Env)
 	}

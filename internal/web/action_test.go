@@ -39,7 +39,7 @@ func TestActionsOfRollout(t *testing.T) {
 		"green waits":    {delivery.Rollout{State: delivery.Waiting, Plan: green}, "Switch to v2… · Pause… · Finish now… · Take back…"},
 		"paused":         {delivery.Rollout{State: delivery.Shifting, Plan: canary, Paused: &delivery.Pause{By: "bob"}}, "Resume… · Finish now… · Take back…"},
 		"soaking":        {delivery.Rollout{State: delivery.Soaking, Plan: canary}, "Pause… · Finish now… (cart v2 in prod is past its analysis, so nothing is left to skip) · Take back…"},
-		"going back":     {delivery.Rollout{State: delivery.Reverting, Plan: canary}, "Pause… (cart v2 in prod is on its way back, and nothing but its end can follow) · Finish now… (cart v2 in prod is on its way back, and nothing but its end can follow) · Take back… (v2 is on its way back in prod)"},
+		"going back":     {delivery.Rollout{State: delivery.Reverting, Plan: canary}, ""},
 		"abort is asked": {delivery.Rollout{State: delivery.Shifting, Plan: canary, Asked: &delivery.Ask{Verb: delivery.AskAbort}}, "Pause… · Finish now… · Take back… (v2 is on its way back in prod)"},
 		"over":           {delivery.Rollout{State: delivery.Done, Plan: canary}, ""},
 	} {

@@ -133,6 +133,7 @@ type boardRow struct {
 
 // boardCell is one service in one environment.
 type boardCell struct {
+	Env     string
 	Version string // that is stable; "" is none
 	Change  delivery.ChangeID
 	Sign    sign
@@ -298,7 +299,7 @@ func unwell(c delivery.Cell) bool { return c.Version != "" && c.Healthy < c.Want
 
 // boardCellOf says how a service stands in an environment, in one sign.
 func boardCellOf(c delivery.Cell) boardCell {
-	out := boardCell{Version: c.Version, Change: c.Change, Age: shortAge(c.Since)}
+	out := boardCell{Env: c.Env, Version: c.Version, Change: c.Change, Age: shortAge(c.Since)}
 	switch {
 	case c.Flight != nil:
 		out.Sign, out.Other, out.OtherIs = flightSign(*c.Flight), c.Flight.Version, c.Flight.Change

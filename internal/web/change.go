@@ -32,6 +32,7 @@ type changeFacts struct {
 	Before   int64             // line before which that is; 0 is the newest
 	All      bool              // every line is to be shown
 	Stables  []delivery.Stable // of the service, in all environments
+	Back     *delivery.Hold    // on what a roll back from Picked would go to
 	Actions  []action          // what can be done, the most likely first
 }
 
@@ -133,6 +134,14 @@ func (w *Web) changeRecords(ctx context.Context, q request, of *changeFacts) (er
 	if err != nil {
 		return err
 	}
+	stables, err := s.Stables(ctx)
+	if err != nil {
+		return err
+	}
+	of.Stables = slices.DeleteFunc(stables, func(x delivery.Stable) bool { return x.Service != r.Service })
+	if st, stands := of.stable(r); stands {
+		of.Back = heldRelease(all, st.Previous)
+	}
 	of.Holds = slices.DeleteFunc(all, func(h store.HoldRecord) bool {
 		pinned := h.Kind == delivery.Pinned && h.Lifted == nil && h.Service == r.Service && h.Env == r.Env && r.State == delivery.Queued
 		return !pinned && (h.Kind != delivery.Quarantine || h.Release != r.To)
@@ -148,11 +157,6 @@ func (w *Web) changeRecords(ctx context.Context, q request, of *changeFacts) (er
 	if err != nil {
 		return err
 	}
-	stables, err := s.Stables(ctx)
-	if err != nil {
-		return err
-	}
-	of.Stables = slices.DeleteFunc(stables, func(x delivery.Stable) bool { return x.Service != r.Service })
 	if of.Ahead, err = w.ahead(ctx, *of); err != nil {
 		return err
 	}
@@ -230,11 +234,22 @@ func (of changeFacts) stable(r delivery.Rollout) (delivery.Stable, bool) {
 	return of.Stables[i], true
 }
 
+// heldRelease is the hold that keeps a release from going anywhere, if there is one.
+func heldRelease(all []store.HoldRecord, id delivery.ReleaseID) *delivery.Hold {
+	i := slices.IndexFunc(all, func(h store.HoldRecord) bool {
+		return h.Kind == delivery.Quarantine && h.Release == id && h.Lifted == nil
+	})
+	if i < 0 {
+		return nil
+	}
+	return &all[i].Hold
+}
+
 // changeActions is what can be done with a change now.
 func (w *Web) changeActions(who delivery.Who, of changeFacts) []action {
 	r := of.Picked
-	if out := w.actionsOfRollout(who, r); len(out) > 0 {
-		return out
+	if !r.State.Final() {
+		return w.actionsOfRollout(who, r)
 	}
 	for _, h := range of.Holds {
 		if h.Lifted == nil {
@@ -251,7 +266,7 @@ func (w *Web) changeActions(who delivery.Who, of changeFacts) []action {
 		out = append(out, w.actPromote(who, r.Service, before, delivery.Cell{Env: of.Ahead[0]}).class("main"))
 	}
 	if st.Previous != "" {
-		out = append(out, w.actBack(who, r.Service, delivery.Cell{Env: r.Env, Release: r.To, Version: r.Version}))
+		out = append(out, w.actBack(who, r.Service, delivery.Cell{Env: r.Env, Release: r.To, Version: r.Version, Before: st.Previous, BeforeHeld: of.Back}))
 	}
 	return out
 }

@@ -228,7 +228,7 @@ func TestChangesList(t *testing.T) {
 	id := h.submit(control.Submission{Service: "cart", Version: "v2", Bundle: h.bundle("cart v2"), By: "bo", Env: "prod", BreakGlass: true, Reason: "now"})
 	h.settled(id)
 	row := func(id int) string { return fmt.Sprintf(`id="change-%d"`, id) }
-	p.get("/changes").want(http.StatusOK).has(row(1), row(2), row(3), row(4)).says("cart v1\u00a0→\u00a0v2", "rolled back", "exited", "“now”", "v1 is in prod.")
+	p.get("/changes").want(http.StatusOK).has(row(1), row(2), row(3), row(4)).says("cart v1\u00a0→\u00a0v2", "rolled back", "exited", "“now”", "v1 went into prod.")
 	for path, ids := range map[string][]int{
 		"/changes?service=payment": {1}, "/changes?by=bo": {4}, "/changes?env=staging": {1, 2, 3}, "/changes?outcome=rolled-back&env=prod": {4}, "/changes?outcome=done&service=shop": {3},
 		"/changes?kind=code&from=2000-01-01&to=2100-01-01": {1, 2, 3, 4}, "/changes?before=3": {1, 2}, "/changes?service=&by=": {1, 2, 3, 4},

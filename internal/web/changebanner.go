@@ -283,7 +283,11 @@ func held(of changeFacts, at clocks) []string {
 
 func holdSentence(h store.HoldRecord, at clocks) string {
 	if h.Lifted == nil {
-		return fmt.Sprintf("%s is on hold: it is not tried again until the hold is released.", inert(h.Version))
+		why := ""
+		if h.By != "slipway" { // the verdict says it otherwise
+			why = " (" + inert(h.Why) + ")"
+		}
+		return fmt.Sprintf("%s is on hold%s: it is not tried again until the hold is released.", inert(h.Version), why)
 	}
 	return fmt.Sprintf("The hold on %s was released by %s at %s.", inert(h.Version), inert(h.Lifted.By), at.at(h.Lifted.At))
 }

@@ -14,7 +14,7 @@ import (
 func chartsOf(of changeFacts, weights []weighed) (charts []chart, none string) {
 	r, t := of.Picked, of.Trail
 	if of.Judged.Verdict == nil {
-		return nil, sentence("Nothing was judged, so nothing is drawn: " + of.Judged.Nothing)
+		return nil, "Charts compare a new release with the stable one. Here nothing was compared."
 	}
 	if len(t.Moments) < 2 {
 		if r.State.Final() {
@@ -91,6 +91,7 @@ func errorChart(of changeFacts, c chart, n int, at func(control.Moment) int) cha
 	}
 	sure := fmt.Sprintf("%g %%", 100*(1-of.Judged.Policy.Alpha))
 	c.ID, c.Title, c.Unit, c.Size, c.Top = "errors", "Error rate so far", "%", "tall", top
+	c.Note = fmt.Sprintf("Of all requests judged so far, as the judge counts; not second by second. Band: the judge is %s sure that %s lies in it.", sure, inert(r.Version))
 	c.Series = []series{
 		{Name: "new " + inert(r.Version), Class: "canary", Values: canary},
 		{Name: "stable " + inert(r.Was), Class: "stable", Values: stable},

@@ -196,12 +196,18 @@ func outcomeSentence(r delivery.Rollout) string {
 		}
 		return text
 	case delivery.Done:
-		return fmt.Sprintf("%s is in %s.", r.Version, r.Env)
+		if r.Origin == delivery.OriginRollback {
+			return fmt.Sprintf("%s went back to %s.", r.Env, r.Version)
+		}
+		return fmt.Sprintf("%s went into %s.", r.Version, r.Env)
 	case delivery.Reverting, delivery.Reverted, delivery.RevertFailed:
 		of := changeFacts{Picked: r}
-		text := causeOf(of).String()
-		if r.Cause.Kind == delivery.CausePerson {
-			text = fmt.Sprintf("Taken back by %s. %s", inert(r.Cause.By), text)
+		text := "Rolled back. " + causeOf(of).String()
+		switch {
+		case r.State == delivery.RevertFailed:
+			text = "Could not be rolled back. " + causeOf(of).String()
+		case r.Cause.Kind == delivery.CausePerson:
+			text = fmt.Sprintf("Taken back by %s. %s", inert(r.Cause.By), causeOf(of))
 		}
 		return strings.TrimSpace(cutText(text, 200))
 	case delivery.Superseded, delivery.Cancelled:

@@ -27,6 +27,7 @@ type changeView struct {
 	Rail    []railStep
 	Charts  []chart
 	NoChart string // why there is none
+	Metrics string // address of the numbers that are there all the same
 	Why     whyTable
 	Facts   []fact
 	Diff    []diffLine
@@ -52,6 +53,7 @@ func changeViewOf(of changeFacts) changeView {
 		Banner: bannerOf(of), Rail: railOf(of, steps), Why: whyOf(of), Facts: factsOf(of), Failure: failureOf(of), Went: wentOf(of),
 	}
 	v.Charts, v.NoChart = chartsOf(of, weights)
+	v.Metrics = "/numbers?" + url.Values{"service": {r.Service}, "env": {r.Env}}.Encode()
 	v.Diff, v.MoreOf = diffOf(of)
 	v.Ledger, v.Pager = ledgerOf(of)
 	v.All, v.Lines = of.All, ledgerHref(of, 0, !of.All)
@@ -111,11 +113,12 @@ type whyTable struct {
 
 // whyRow is one check.
 type whyRow struct {
-	Name, Is, Was, Apart string
-	Sign                 sign
-	Role                 string // "required", "guard" or "watch" in words; "" of the built-in ones
-	More                 string // its sentence and its evidence
-	Culprit              bool
+	Name, Is, Was string
+	Sign          sign
+	Apart         string // how far apart the two are; "" if that is not known, or the sign says it
+	Role          string // "required", "guard" or "watch" in words; "" of the built-in ones
+	More          string // its sentence and its evidence
+	Culprit       bool
 }
 
 func whyOf(of changeFacts) whyTable {
@@ -136,6 +139,10 @@ func whyOf(of changeFacts) whyTable {
 	return t
 }
 
+// unknownApart is what a check's sentence ends with while the judge cannot tell how
+// far apart the two are: the sign says as much.
+const unknownApart = "difference not known yet"
+
 func whyRowOf(c delivery.Check) whyRow {
 	row := whyRow{Name: checkName(c), Sign: signOf(c.Outcome), Culprit: c.Culprit, Is: "–", Was: "–"}
 	if c.NCanary > 0 {
@@ -145,7 +152,10 @@ func whyRowOf(c delivery.Check) whyRow {
 		row.Was = amountOf(c.Stable, c.Unit)
 	}
 	if w := c.Words; w != nil {
-		row.Is, row.Was, row.Apart = w.Canary, w.Stable, inert(cmp.Or(w.Apart, w.Counts))
+		row.Apart = inert(strings.TrimPrefix(cmp.Or(w.Apart, w.Counts), unknownApart))
+		if !strings.Contains(c.Unit, "/") { // of a rate its name says the unit
+			row.Is, row.Was = w.Canary, w.Stable
+		}
 	} else {
 		_, why, told := strings.Cut(c.Sentence, ": ")
 		row.Apart = inert(cmp.Or(why, "not known yet"))
@@ -160,6 +170,9 @@ func whyRowOf(c delivery.Check) whyRow {
 	case delivery.Guard:
 		row.Role = "guard"
 	case delivery.Required:
+	}
+	if c.Role != delivery.Watch && strings.HasPrefix(row.Apart, row.Sign.Word) {
+		row.Sign.Word, row.Apart = row.Apart, ""
 	}
 	row.More = sentence(c.Sentence) + row.More
 	if c.Outcome == delivery.NoData {

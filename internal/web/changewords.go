@@ -114,8 +114,8 @@ func amountOf(v float64, unit string) string {
 	case "":
 		return digits(v)
 	}
-	if per, ok := strings.CutPrefix(unit, "1/"); ok {
-		return digits(v) + "/" + per
+	if strings.HasPrefix(unit, "1/") {
+		return digits(v) // its name says of what
 	}
 	return digits(v) + " " + unit
 }
@@ -146,9 +146,15 @@ func evidence(v float64) string {
 
 // checkName is what a check is about, in words.
 func checkName(c delivery.Check) string {
+	per := ""
+	if unit, ok := strings.CutPrefix(c.Unit, "1/"); ok {
+		per = " per " + unit
+	}
 	switch {
+	case c.Name == delivery.MetricErrorLines:
+		return "Error lines" + per
 	case c.Kind != "":
-		return strings.TrimSuffix(sentence(c.Name), ".")
+		return strings.TrimSuffix(sentence(c.Name), ".") + per
 	case c.Name == "errors":
 		return "Errors"
 	case strings.HasPrefix(c.Name, "p"):

@@ -18,6 +18,7 @@ type chart struct {
 	ID       string  // of the element, one on a page and the same at each look
 	Title    string  // what is drawn, in a few words
 	Sentence string  // what it shows, in one sentence with its numbers
+	Note     string  // what to know to read it right; "" is nothing
 	Unit     string  // "%", "ms", "req/s"; "" is a count
 	From, To int64   // Unix seconds of the first value and the last
 	Offset   int     // of the server's zone, in seconds east of UTC; see zone

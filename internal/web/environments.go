@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
@@ -27,7 +28,7 @@ type environmentsView struct {
 type envCard struct {
 	control.Surroundings
 
-	Place string // "1 of 3"
+	Place string // "environment 1 of 3"
 	Sign  sign
 	Facts []fact
 	Pins  []holdRow
@@ -37,7 +38,8 @@ type envCard struct {
 type holdRow struct {
 	delivery.Hold
 
-	Act []action
+	Said string // by whom and when
+	Act  []action
 }
 
 // driftView is what differs between two environments.
@@ -81,7 +83,7 @@ func (w *Web) environments(ctx context.Context, q request) (page, error) {
 
 // envCard says how an environment stands.
 func (w *Web) envCard(who delivery.Who, s control.Surroundings, n, of int) envCard {
-	c := envCard{Surroundings: s, Place: fmt.Sprintf("%d of %d", n, of), Sign: signGood, Pins: w.holdRows(who, s.Pins)}
+	c := envCard{Surroundings: s, Place: fmt.Sprintf("environment %d of %d", n, of), Sign: signGood, Pins: w.holdRows(who, s.Pins)}
 	switch {
 	case s.Unwell > 0:
 		c.Sign = sign{signFailed.Icon, plural(s.Unwell, "service") + " unwell", signFailed.Class}
@@ -92,16 +94,16 @@ func (w *Web) envCard(who delivery.Who, s control.Surroundings, n, of int) envCa
 	case s.Stable == 0:
 		c.Sign = sign{signSuperseded.Icon, "nothing yet", signSuperseded.Class}
 	}
-	enters := "by hand: slipway promote CHANGE --to " + s.Environment.Name
+	enters := "when a person promotes it: slipway promote CHANGE --to " + s.Environment.Name
 	switch {
 	case n == 1:
-		enters = "by slipway deploy: it is the first"
+		enters = "when it is deployed"
 	case s.Environment.Promote != delivery.Manual:
-		enters = "by itself, once it is done before"
+		enters = "by itself, once it is stable in the environment before"
 	}
 	var kinds []string
 	for _, k := range slices.Sorted(maps.Keys(s.Strategies)) {
-		kinds = append(kinds, fmt.Sprintf("%s of %s", k, plural(s.Strategies[k], "service")))
+		kinds = append(kinds, fmt.Sprintf("%s for %s", k, plural(s.Strategies[k], "service")))
 	}
 	replicas := plural(s.Replicas[0], "instance") + " of each service"
 	if s.Replicas[0] != s.Replicas[1] {
@@ -122,7 +124,11 @@ func (w *Web) envCard(who delivery.Who, s control.Surroundings, n, of int) envCa
 func (w *Web) holdRows(who delivery.Who, holds []delivery.Hold) []holdRow {
 	var out []holdRow
 	for _, h := range holds {
-		out = append(out, holdRow{Hold: h, Act: []action{w.actionOfHold(who, h)}})
+		said := ago(time.Now(), h.At)
+		if by := "by " + h.By; !strings.HasSuffix(h.Why, by) { // a reason may name who it was
+			said = inert(by) + ", " + said
+		}
+		out = append(out, holdRow{Hold: h, Said: said, Act: []action{w.actionOfHold(who, h)}})
 	}
 	return out
 }
@@ -181,9 +187,9 @@ func driftSign(s control.ServiceDrift) sign {
 	case s.To == nil:
 		return sign{signWaiting.Icon, "not there yet", signWaiting.Class}
 	case s.From.Digest != s.To.Digest:
-		return sign{signUnknown.Icon, "other code", signUnknown.Class}
+		return sign{"warning", "other code", signUnknown.Class}
 	case slices.ContainsFunc(s.Config, func(c control.ConfigDelta) bool { return !c.Meant }):
-		return sign{signUnknown.Icon, "other configuration", signUnknown.Class}
+		return sign{"warning", "other configuration", signUnknown.Class}
 	}
-	return sign{signUnknown.Icon, "other release", signUnknown.Class}
+	return sign{"warning", "other release", signUnknown.Class}
 }

@@ -22,7 +22,7 @@ func (w *Web) flights(ctx context.Context, service string) ([]flightCard, int, e
 		if f.Rollout.Paused != nil {
 			c.Sign = signPaused
 		}
-		if v := f.Verdict; v != nil {
+		if v := f.Verdict; v != nil && f.Flight.Weight > 0 { // nobody is compared before it has requests
 			s := signOf(v.Outcome)
 			c.Verdict = &s
 		}

@@ -46,6 +46,11 @@ type logsAsk struct {
 	releases                                 []delivery.ReleaseID
 }
 
+// Any says whether it asks for less than everything, and Narrow whether it does so
+// with what few ask for.
+func (a logsAsk) Any() bool    { return len(a.values()) > 0 }
+func (a logsAsk) Narrow() bool { return a.Version+a.Change+a.Trace+a.Since+a.Until != "" }
+
 // values is the question as it stands in an address.
 func (a logsAsk) values() url.Values {
 	v := url.Values{}
@@ -63,6 +68,7 @@ func (a logsAsk) values() url.Values {
 type logLine struct {
 	At       time.Time
 	Instance string
+	From     string // the instance as people know it
 	Stream   string
 	Level    string
 	Text     string
@@ -72,9 +78,9 @@ type logLine struct {
 }
 
 // shownLine makes a line fit to be shown: nothing in it acts, and it is not endless.
-func shownLine(l workload.LogLine) logLine {
+func shownLine(l workload.LogLine, from string) logLine {
 	read := logs.Parse(l.Text)
-	out := logLine{At: l.At, Instance: string(l.ID), Stream: l.Stream, Level: read.Level.String(), Trace: read.Trace}
+	out := logLine{At: l.At, Instance: string(l.ID), From: from, Stream: l.Stream, Level: read.Level.String(), Trace: read.Trace}
 	text := l.Text
 	if len(text) > maxLogWhole {
 		out.Dropped = len(text) - len(cutText(text, maxLogWhole))
@@ -128,8 +134,9 @@ func (w *Web) serviceLogs(ctx context.Context, q request) (page, error) {
 		lines = lines[len(lines)-maxLogLines:]
 	}
 	follow := ask.values()
+	from := speakers{releases: w.d.Store}
 	for _, l := range lines {
-		v.Lines = append(v.Lines, shownLine(l))
+		v.Lines = append(v.Lines, shownLine(l, from.name(ctx, l.ID)))
 	}
 	if len(lines) > 0 {
 		follow.Set("after", strconv.FormatInt(lines[len(lines)-1].At.UnixNano(), 10))
@@ -312,6 +319,7 @@ func (w *Web) sendLines(ctx context.Context, rw http.ResponseWriter, q request, 
 func (w *Web) passLines(ctx context.Context, out feed, q request, lines <-chan workload.LogLine, ended <-chan struct{}) {
 	beat := time.NewTicker(lookTime)
 	defer beat.Stop()
+	from := speakers{releases: w.d.Store}
 	text := []byte(": live\n\n") // the head goes out before the first line comes
 	for {
 		if out.send(text) != nil {
@@ -325,7 +333,7 @@ func (w *Web) passLines(ctx context.Context, out feed, q request, lines <-chan w
 		case <-ended:
 			return
 		case l := <-lines:
-			text = w.lineEvent(l)
+			text = w.lineEvent(l, from.name(ctx, l.ID))
 		case <-beat.C:
 			text = []byte(": live\n\n")
 			if w.stillReads(ctx, q) != nil {
@@ -336,9 +344,9 @@ func (w *Web) passLines(ctx context.Context, out feed, q request, lines <-chan w
 }
 
 // lineEvent is one line as a message.
-func (w *Web) lineEvent(l workload.LogLine) []byte {
+func (w *Web) lineEvent(l workload.LogLine, from string) []byte {
 	var out bytes.Buffer
-	if err := w.templates().ExecuteTemplate(&out, "log-line", shownLine(l)); err != nil {
+	if err := w.templates().ExecuteTemplate(&out, "log-line", shownLine(l, from)); err != nil {
 		return nil
 	}
 	return append(fmt.Appendf(nil, "id: %d\n", l.At.UnixNano()), event("line", out.String())...)

@@ -23,7 +23,7 @@ func tabs() []tab {
 		{Name: "environments", Href: "/environments", Text: "Environments", Key: "e"},
 		{Name: "graph", Href: "/graph", Text: "Graph", Key: "g"},
 		{Name: "numbers", Href: "/numbers", Text: "Metrics", Key: "m"},
-		{Name: "settings", Href: "/settings", Text: "Settings", Line: "slipway config explain"},
+		{Name: "settings", Href: "/settings", Text: "Settings", Key: "t", Line: "slipway config explain"},
 	}
 }
 

@@ -48,7 +48,7 @@ func TestNumbersPage(t *testing.T) {
 	h := measured(t)
 	admin := h.admin()
 	r := admin.get("/numbers?service=cart&env=prod").want(http.StatusOK)
-	r.says("cart in prod, by release", "Requests req/s", "Failed requests", "Latency, 19 of 20 are faster (p95)", "No numbers in this time: Processors in use, all instances; Memory of an instance; Restarts; Error lines in logs", "v1 (stable)", "2 numbers of cart are known in prod")
+	r.says("cart in prod, by release", "Requests req/s", "Failed requests", "Latency, p95", "No numbers in this time: CPU, all instances; Memory per instance; Restarts; Error lines in logs", "v1 (stable)", "2 metrics of cart are kept in prod")
 	r.has(`aria-label="Requests of cart in prod: v1 (stable) last `, `id="number-requests"`, `<option value="orders_total">counter of service</option>`, `<option value="queue_length">gauge of service</option>`, `hx-sse:connect="/numbers?service=cart&amp;env=prod"`)
 	if len(r.Body) > 100_000 {
 		t.Errorf("the page has %d bytes", len(r.Body))
@@ -84,7 +84,7 @@ func TestNumbersWeight(t *testing.T) {
 		h.numbers.Add([]metric.Sample{{Series: of.Named(fmt.Sprintf("a_number_with_a_name_that_is_rather_long_%03d_total", i), nil), Kind: metric.Counter, At: now, Value: 1}})
 	}
 	r := h.admin().get("/numbers?service=cart&env=prod&q=latency").want(http.StatusOK)
-	r.says("3 more releases answered in this time", "0.95 quantile of latency", "Choose one of them", "a_number_with_a_name_that_is_rather_long_039_total")
+	r.says("3 more releases answered in this time", "0.95 quantile of latency", "All of them", "a_number_with_a_name_that_is_rather_long_039_total")
 	r.has("/numbers?env=prod&amp;last=10m&amp;q=a_number_with_a_name_that_is_rather_long_000_total&amp;service=cart&amp;where=slipway")
 	const drawn, most, chart = 6, 10, 6800 // of processors, memory, restarts and error lines nothing is told here
 	t.Logf("%d bytes", len(r.Body))

@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
 )
@@ -35,6 +36,11 @@ func gateSign(g delivery.GateWord) sign {
 func isNoProject(err error) bool {
 	no, ok := errors.AsType[*delivery.Refusal](err)
 	return ok && no.Code == delivery.CodeNoProject
+}
+
+// isCommand says whether what comes next is a command line, and nothing beside it.
+func isCommand(next string) bool {
+	return strings.HasPrefix(next, "slipway ") && !strings.ContainsAny(next, ",;:")
 }
 
 // plural says how many of a thing there are: "1 service", "1,930 requests".

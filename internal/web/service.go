@@ -37,6 +37,7 @@ type serviceView struct {
 	Callers   []serviceLink
 	Callees   []serviceLink
 	Instances []serviceInstance
+	Stopped   []serviceInstance // newest first
 	Signals   []signalCard
 }
 
@@ -46,7 +47,8 @@ type servicePlace struct {
 	Cell    boardCell
 	Healthy string // "2 of 2"
 	Before  string // version that a roll back goes to; "" is none
-	Warm    bool   // and its instances still run
+	How     string // what else there is to know of that
+	Held    bool   // it is on hold, so that a roll back is refused
 	Act     []action
 }
 
@@ -104,7 +106,7 @@ func (w *Web) service(ctx context.Context, q request) (page, error) {
 	v.Said.Word = map[bool]string{true: "deployable", false: "not deployable now"}[s.Now.Now]
 	v.Act = w.actionsOfService(q.Who, s.Now)
 	v.Places = w.places(q.Who, s)
-	v.Instances = instancesOf(s.Instances)
+	v.Instances, v.Stopped = instancesOf(s.Instances)
 	if v.Flights, _, err = w.flights(ctx, name); err != nil {
 		return page{}, err
 	}
@@ -133,14 +135,33 @@ func (w *Web) places(who delivery.Who, s control.Service) []servicePlace {
 		if c.Version != "" {
 			p.Healthy = fmt.Sprintf("%d of %d", c.Healthy, c.Want)
 		}
-		for _, r := range s.Rollbacks {
-			if r.Env == c.Env {
-				p.Before, p.Warm = r.Version, r.Warm
-			}
-		}
+		p.goesBack(c, s.Rollbacks)
 		out = append(out, p)
 	}
 	return out
+}
+
+// goesBack says what a roll back would do, as control does it: what is under way is
+// taken back first, and what is stable then stays.
+func (p *servicePlace) goesBack(c delivery.Cell, before []control.Rollback) {
+	if f := c.Flight; f != nil {
+		p.Before, p.How = c.Version, "takes "+f.Version+" back"
+		if f.State == delivery.Reverting {
+			p.How = f.Version + " is on its way back"
+		}
+		if c.Version == "" {
+			p.Before = "nothing"
+		}
+		return
+	}
+	for _, r := range before {
+		if r.Env != c.Env {
+			continue
+		}
+		if p.Before, p.Held = r.Version, c.BeforeHeld != nil; r.Warm && !p.Held {
+			p.How = "still warm"
+		}
+	}
 }
 
 // releases fills in the list of releases.
@@ -172,17 +193,29 @@ func (w *Web) releases(ctx context.Context, q request, s control.Service, v *ser
 	if before > 0 {
 		v.Newest = href(0)
 	}
+	newer := before == 0 // than what is stable; so are all until that one comes
 	for _, r := range list {
-		v.Releases = append(v.Releases, serviceRelease{Released: r, Where: r.Stable, Act: w.actionsOfRelease(q.Who, v.Name, v.Env, r)})
+		runs := slices.Contains(r.Stable, v.Env)
+		newer = newer && !runs
+		v.Releases = append(v.Releases, serviceRelease{Released: r, Where: r.Stable, Act: w.actionsOfRelease(q.Who, v.Name, v.Env, r, newer)})
 	}
 	return nil
 }
 
-// actionsOfRelease is what can be done with a release that is there: go back to it
-// in an environment, hold it or release it.
-func (w *Web) actionsOfRelease(who delivery.Who, service, env string, r control.Released) []action {
+// actionsOfRelease is what can be done with a release: to one that is newer than what
+// is stable in env nobody goes back, it is deployed and judged; to an older one
+// somebody may. And it may be held, or released.
+func (w *Web) actionsOfRelease(who delivery.Who, service, env string, r control.Released, newer bool) []action {
 	v := control.Version{Version: r.Version, Release: r.Release, Held: r.Held, Gone: !r.Files, StableIn: r.Stable}
-	return w.actionsOfVersion(who, service, env, v)[1:]
+	all := w.actionsOfVersion(who, service, env, v)
+	deploy, back, hold := all[0], all[1], all[2]
+	switch {
+	case slices.Contains(r.Stable, env):
+		return []action{hold}
+	case newer:
+		return []action{deploy, hold}
+	}
+	return []action{back, hold}
 }
 
 // linksOf splits neighbours into who calls and who is called.
@@ -233,8 +266,9 @@ func phaseSign(p workload.Phase) sign {
 	return sign{signUnknown.Icon, string(p), signUnknown.Class}
 }
 
-func instancesOf(all []workload.Status) []serviceInstance {
-	var out []serviceInstance
+// instancesOf are the instances that run, or should, and those that are stopped,
+// the newest of them first.
+func instancesOf(all []workload.Status) (run, stopped []serviceInstance) {
 	for _, s := range all {
 		i := serviceInstance{Status: s, State: phaseSign(s.Phase)}
 		if s.Phase == workload.Unready || s.Phase == workload.Backoff || s.Phase == workload.Starting {
@@ -246,9 +280,14 @@ func instancesOf(all []workload.Status) []serviceInstance {
 				i.CPU = percent(u.CPU.Seconds() / ran.Seconds())
 			}
 		}
-		out = append(out, i)
+		if s.Phase == workload.Stopped {
+			stopped = append(stopped, i)
+		} else {
+			run = append(run, i)
+		}
 	}
-	return out
+	slices.SortStableFunc(stopped, func(a, b serviceInstance) int { return b.Since.Compare(a.Since) })
+	return run, stopped
 }
 
 // shownSignals are those of the golden signals that the page of a service shows.
@@ -268,6 +307,9 @@ func (w *Web) signals(ctx context.Context, service, env string) ([]signalCard, e
 	}
 	return out, nil
 }
+
+// leastPlaces is how many moments a spark is wide at least, however new a service is.
+const leastPlaces = 12
 
 // signalOf draws one signal of every release that is told of.
 func signalOf(g control.Golden, s control.GoldenSignal) signalCard {
@@ -293,7 +335,8 @@ func signalOf(g control.Golden, s control.GoldenSignal) signalCard {
 	if now == "" {
 		return signalCard{Name: s.Title, Now: "no data"}
 	}
-	return signalCard{Name: s.Title, Now: now, Spark: sparkOf(s.Title+" in "+g.Env+" over ten minutes, now "+now, lines...)}
+	span := time.Duration(int64(sinceFirst(lines, leastPlaces))*g.Step) * time.Second
+	return signalCard{Name: s.Title, Now: now, Spark: sparkOf(fmt.Sprintf("%s in %s over the last %s, now %s", s.Title, g.Env, lasted(span), now), lines...)}
 }
 
 // twoDigits writes a number with as many digits as are worth reading.
@@ -301,6 +344,8 @@ func twoDigits(v float64) string {
 	digits := 0
 	switch a := math.Abs(v); {
 	case a == 0:
+	case a < 0.1:
+		digits = 3
 	case a < 1:
 		digits = 2
 	case a < 10:

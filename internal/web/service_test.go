@@ -51,7 +51,7 @@ func TestServicesOfACity(t *testing.T) {
 	r = a.get("/services/payment").want(http.StatusOK)
 	r.says(
 		"Where it runs", "rolled back v3-bad", "1 of 1",
-		"Why it is, or is not, there", "payment v3-bad is not in prod, because v3-bad is on hold", "slipway release payment v3-bad", "(anyone with access)",
+		"Why each environment runs what it runs", "payment v3-bad is not in prod, because v3-bad is on hold", "slipway release payment v3-bad", "(anyone with access)",
 		"Releases", "change #5", "by ann", "on hold",
 		"Neighbours", "shop", "seen and declared", "It called nobody.",
 		"Instances 5", "ready", "prod.payment.",
@@ -93,11 +93,16 @@ func TestLinkNotes(t *testing.T) {
 // Instances say how they stand, why they are not well, and what they take.
 func TestInstanceRows(t *testing.T) {
 	began := time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
-	list := instancesOf([]workload.Status{
+	list, stopped := instancesOf([]workload.Status{
+		{Phase: workload.Stopped, Since: began},
 		{Phase: workload.Ready, Started: began, Usage: workload.Usage{CPU: 30 * time.Second, Memory: 50 << 20, At: began.Add(time.Minute)}, LastExit: "exit status 1"},
 		{Phase: workload.Backoff, Started: began, LastExit: "exit status 2", Probe: "connection refused", Restarts: 4},
 		{Phase: workload.Unready, Probe: "503"},
+		{Phase: workload.Stopped, Since: began.Add(time.Hour)},
 	})
+	if len(list) != 3 || len(stopped) != 2 || !stopped[0].Since.After(stopped[1].Since) {
+		t.Fatalf("%d run and %d are stopped, want 3 and 2, the one that was stopped last first: %+v", len(list), len(stopped), stopped)
+	}
 	if i := list[0]; i.State.Word != "ready" || i.CPU != "50 %" || i.RAM != "50 MiB" || i.Trouble != "" {
 		t.Errorf("a ready instance = %+v", i)
 	}
@@ -132,7 +137,7 @@ func TestEnvironmentsOfACity(t *testing.T) {
 	a := c.admin()
 	r := a.get("/environments").want(http.StatusOK)
 	r.says(
-		"staging 1 of 2", "prod 2 of 2", "1 in flight", "3 of 3 services", "by slipway deploy: it is the first", "by itself, once it is done before", "blue-green of 1 service, canary of 2 services",
+		"staging environment 1 of 2", "prod environment 2 of 2", "1 in flight", "3 of 3 services", "when it is deployed", "by itself, once it is stable in the environment before", "blue-green for 1 service, canary for 2 services",
 		"Held here shop", "by ann", "Releases on hold 1", "payment", "v3-bad", "change #5",
 		"3 services differ between staging and prod.", "other code", "other configuration", "BANNER", "(unset)", "0 equal in both",
 	)

@@ -55,9 +55,7 @@ type serviceRow struct {
 	Asked    string // requests a second; "" is none
 	Failed   string // of them
 	Bad      bool   // enough of them fail to be looked at
-	Healthy  int    // instances, of all environments
-	Want     int
-	Well     sign
+	Well     sign   // instances, of all environments
 }
 
 // badShare is from which share of failed requests on a number stands out.
@@ -126,22 +124,24 @@ func askServices(r *http.Request, envs []string) (servicesAsk, error) {
 }
 
 func serviceRowOf(row delivery.Row, rates map[string]control.Rate) serviceRow {
-	out := serviceRow{Service: row.Service, Well: signGood}
+	out := serviceRow{Service: row.Service}
+	healthy, want := 0, 0
 	for _, c := range row.Cells {
 		out.Versions = append(out.Versions, boardCellOf(c))
 		if c.Version != "" {
-			out.Healthy += c.Healthy
-			out.Want += c.Want
+			healthy += c.Healthy
+			want += c.Want
 		}
 	}
 	if r, ok := rates[row.Service]; ok {
 		out.Asked, out.Failed, out.Bad = perSecond(r.Second), percent(r.Failed), r.Failed >= badShare
 	}
+	out.Well = sign{signGood.Icon, fmt.Sprintf("%d of %d healthy", healthy, want), signGood.Class}
 	switch {
-	case out.Want == 0:
+	case want == 0:
 		out.Well = sign{signSuperseded.Icon, "none wanted", signSuperseded.Class}
-	case out.Healthy < out.Want:
-		out.Well = sign{signFailed.Icon, fmt.Sprintf("%d missing", out.Want-out.Healthy), signFailed.Class}
+	case healthy < want:
+		out.Well.Icon, out.Well.Class = signFailed.Icon, signFailed.Class
 	}
 	return out
 }

@@ -21,10 +21,12 @@ type settingsView struct {
 	Findings     []findingRow
 	Checks       int // findings in all
 	Bad          int // of them that are broken
+	Warned       int // of them that could be better
 	MoreFindings int // that are not shown, none of them worse
 	Project      *projectCard
 	Pages        []scrapeRow
 	MorePage     int
+	NoPage       int // instances that show no metrics, and need not
 	Limits       string
 	Public       bool
 	Rights       []rightRow
@@ -94,7 +96,8 @@ func (w *Web) settingsOf(ctx context.Context, who delivery.Who) (settingsView, e
 		row := findingRow{f, signGood}
 		switch f.Outcome {
 		case control.FindWarn:
-			row.Sign = sign{signUnknown.Icon, "could be better", "is-warn"}
+			row.Sign = sign{"warning", "could be better", "is-warn"}
+			v.Warned++
 		case control.FindBad:
 			row.Sign = sign{signFailed.Icon, "broken", signFailed.Class}
 			v.Bad++
@@ -132,8 +135,8 @@ func (w *Web) settingsFacts(ctx context.Context) ([]fact, error) {
 		{Name: "Data plane", Value: plane},
 		{Name: "Instances", Value: plural(len(vitals.Instances), "instance")},
 		{Name: "Under way", Value: plural(len(vitals.Open), "rollout")},
-		{Name: "Numbers kept", Value: grouped(vitals.Numbers.Series) + " series of at most " + grouped(vitals.Numbers.Most) + ", about " + grouped(vitals.Numbers.Bytes>>20) + " MiB"},
-		{Name: "Numbers refused", Value: refusedText(vitals)},
+		{Name: "Metrics kept", Value: grouped(vitals.Numbers.Series) + " series of at most " + grouped(vitals.Numbers.Most) + ", about " + grouped(vitals.Numbers.Bytes>>20) + " MiB"},
+		{Name: "Metrics refused", Value: refusedText(vitals)},
 	}, nil
 }
 
@@ -187,9 +190,15 @@ func (w *Web) projectCard(ctx context.Context) (*projectCard, error) {
 
 // scraped lists the pages of metrics, those in trouble first.
 func (v *settingsView) scraped(l *control.Loop) {
-	all := l.Pages()
-	v.MorePage = max(0, len(all)-maxScrapeRows)
-	for _, s := range all[:len(all)-v.MorePage] {
+	for _, s := range l.Pages() {
+		if !s.At.IsZero() && !s.Up && s.Guess && !s.Found {
+			v.NoPage++
+			continue
+		}
+		if len(v.Pages) == maxScrapeRows {
+			v.MorePage++
+			continue
+		}
 		row := scrapeRow{Service: s.Series.Service, Env: s.Series.Env, Instance: s.Series.Instance, URL: s.URL, Why: inert(s.Why), Samples: s.Samples, At: s.At, Sign: signGood}
 		switch {
 		case s.At.IsZero():
@@ -197,8 +206,6 @@ func (v *settingsView) scraped(l *control.Loop) {
 		case s.Up && s.Why != "":
 			row.Sign = sign{signUnknown.Icon, "in part", "is-warn"}
 		case s.Up:
-		case s.Guess && !s.Found:
-			row.Sign, row.Why = sign{signSuperseded.Icon, "has no page", signSuperseded.Class}, ""
 		default:
 			row.Sign = sign{signFailed.Icon, "does not answer", signFailed.Class}
 		}

@@ -44,11 +44,11 @@ func TestSettings(t *testing.T) {
 	r := h.reader().get("/settings").want(http.StatusOK)
 	r.says("Slipway v0-test", "127.0.0.1:7500", "Data plane", "does not answer",
 		"checks say that something is broken", "OTLP receiver", "address already in use", "end what uses the port",
-		"Metrics that instances show", "prod.cart.r1.0", "connection refused",
+		"Metrics of instances", "prod.cart.r1.0", "connection refused",
 		"Project harbor", "Put in force by ann", "slipway.yaml in force", "API_TOKEN: (hidden)", "project: harbor",
 		"Nobody may read without signing in", "After 5 failed tries from one address the next waits 1 s, then twice as long each time, up to 1 min", "Only admins see the tokens",
 		"Submit a change POST /changes no yes yes", "Put a slipway.yaml in force PUT /project no no yes", "Changes, newest first GET /changes yes yes yes",
-		"Parts of others", "htmx", "uplot", "Permission")
+		"Licences of what is built in", "htmx", "uplot", "Permission")
 	r.hides("hunter2", "Make a token")
 	r.has(`<i>1</i>project: harbor`)
 	if len(r.Body) > 100_000 || strings.Contains(r.Body, "hx-sse:connect") {

@@ -2,6 +2,7 @@ package web
 
 import (
 	"math"
+	"slices"
 	"strconv"
 )
 
@@ -41,6 +42,23 @@ func sparkOf(label string, lines ...series) spark {
 		}
 	}
 	return out
+}
+
+// sinceFirst cuts off the time before anything is known, which would leave the lines
+// too small to see, and returns how many places are left: at least as many as asked.
+func sinceFirst(lines []series, least int) int {
+	n, first := 0, math.MaxInt
+	for _, l := range lines {
+		n = max(n, len(l.Values))
+		if i := slices.IndexFunc(l.Values, func(v float64) bool { return !math.IsNaN(v) }); i >= 0 {
+			first = min(first, i)
+		}
+	}
+	cut := max(0, min(first, n-least))
+	for i := range lines {
+		lines[i].Values = lines[i].Values[min(cut, len(lines[i].Values)):]
+	}
+	return n - cut
 }
 
 // pathOf returns the line through values on n places of a spark whose upper edge is

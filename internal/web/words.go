@@ -12,21 +12,22 @@ import (
 // words are the functions of templates.
 func words() template.FuncMap {
 	return template.FuncMap{
-		"asset":    asset,
-		"build":    buildName,
-		"clock":    clock,
-		"ago":      func(t time.Time) string { return ago(time.Now(), t) },
-		"stamp":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"percent":  percent,
-		"inert":    inert,
-		"discreet": discreet.Value,
-		"gateSign": gateSign,
-		"glyphs":   signGlyphs,
-		"links":    linksOfWay,
-		"signOf":   signOf,
-		"stateOf":  stateOf,
-		"signedIn": func(who delivery.Who) bool { return who.Access != delivery.Nobody && !who.Anonymous },
-		"may":      func(who delivery.Who, need string) bool { return who.Access.Allows(delivery.Access(need)) },
+		"asset":     asset,
+		"build":     buildName,
+		"clock":     clock,
+		"ago":       func(t time.Time) string { return ago(time.Now(), t) },
+		"stamp":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"percent":   percent,
+		"inert":     inert,
+		"discreet":  discreet.Value,
+		"gateSign":  gateSign,
+		"isCommand": isCommand,
+		"glyphs":    signGlyphs,
+		"links":     linksOfWay,
+		"signOf":    signOf,
+		"stateOf":   stateOf,
+		"signedIn":  func(who delivery.Who) bool { return who.Access != delivery.Nobody && !who.Anonymous },
+		"may":       func(who delivery.Who, need string) bool { return who.Access.Allows(delivery.Access(need)) },
 	}
 }
 

@@ -43,7 +43,8 @@
   };
   // On the axis long units would cost more room than they say: they stand in the title.
   const tick = (value, step, unit) => {
-    const digits = Math.max(0, Math.min(3, -Math.floor(Math.log10(step) + 1e-9)));
+    let digits = 0; // as many as tell the step: one of 0.025 has three
+    while (digits < 4 && Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) > 1e-6) digits++;
     const text = value >= 10000 ? `${+(value / 1000).toFixed(1)}k` : value.toFixed(digits);
     return unit.length <= 2 && unit ? `${text} ${unit}` : text;
   };

@@ -126,6 +126,7 @@
     if (title) dialog.setAttribute("aria-labelledby", title.id);
     else dialog.removeAttribute("aria-labelledby");
     if (!dialog.open) dialog.showModal();
+    dialog.scrollTop = 0;
     (dialog.querySelector("[autofocus]") ?? title ?? dialog).focus();
     choose(0);
   });
@@ -196,6 +197,14 @@
     if (off || !link || e.button || e.ctrlKey || e.metaKey || e.shiftKey || e.altKey) return;
     e.preventDefault();
     open(link.getAttribute("href"));
+  });
+
+  // A form that asks for more before an action stays in the dialog that it was opened in.
+  dialog.addEventListener("submit", (e) => {
+    const form = e.target;
+    if (!form.hasAttribute("data-dialog")) return;
+    e.preventDefault();
+    open(`${form.getAttribute("action")}?${new URLSearchParams(new FormData(form, e.submitter))}`);
   });
 
   const follow = (link) => {
