@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/store"
+	"github.com/slipway-cd/slipway/internal/web/browsertest"
 )
 
 var (
@@ -48,6 +49,31 @@ func (h *house) lines() int64 {
 		h.t.Fatalf("%d lines, %v", len(last), err)
 	}
 	return last[0].Seq
+}
+
+// What began in the dialog goes on in the dialog, and the page below stays.
+func TestDeployInTheDialog(t *testing.T) {
+	t.Parallel()
+	h := build(t).harbor()
+	h.settled(h.submit(control.Submission{Service: "cart", Version: "v2", Bundle: h.bundle("cart v2"), Env: "staging"}))
+	tab := h.serve().open(browsertest.Options{})
+	tab.Forgive(expected) // the refusal
+	tab.Go("/services/cart")
+	tab.Eval(`window.below = true`, new(bool))
+	tab.Press("Deploy…")
+	tab.AwaitText("dialog[open]", "Deploy cart")
+	tab.Choose("#act-version", "v2")
+	tab.Press("Show what it would do")
+	tab.AwaitText("dialog[open]", "cart v2 is already stable in staging")
+	tab.Choose("#act-version", "v1")
+	tab.Choose("#act-strategy", "recreate")
+	tab.Press("Show what it would do")
+	tab.AwaitText("dialog[open]", "slipway deploy cart v1 --strategy recreate")
+	if !tab.Is(`window.below === true && location.pathname === "/services/cart"`) {
+		t.Errorf("the page below the dialog is gone: %s", tab.Path())
+	}
+	tab.Press("Deploy")
+	tab.Await("the change is shown", `location.pathname.startsWith("/changes/")`)
 }
 
 // fragment asks as the script does that fills the dialog.

@@ -242,7 +242,8 @@ func heldRelease(all []store.HoldRecord, id delivery.ReleaseID) *delivery.Hold {
 	if i < 0 {
 		return nil
 	}
-	return &all[i].Hold
+	h := all[i].Hold // of its own: the list is narrowed later
+	return &h
 }
 
 // changeActions is what can be done with a change now.

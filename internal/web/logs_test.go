@@ -34,6 +34,20 @@ func talker(t *testing.T) (*house, workload.ID) {
 const traced = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 // Lines are found by level, text, trace, version, change and time, in the address.
+// Lines come from instances as people know them; one that nobody knows keeps its ID.
+func TestSpeakers(t *testing.T) {
+	h, id := talker(t)
+	s := speakers{releases: h.store}
+	place, _ := strings.CutSuffix(string(id), ".0")
+	for id, want := range map[workload.ID]string{
+		id: "prod v1", workload.ID(place + ".2"): "prod v1/2", "prod.payment.rffffffffffffffff.0": "prod.payment.rffffffffffffffff.0", "strange": "strange",
+	} {
+		if got := s.name(t.Context(), id); got != want {
+			t.Errorf("%s is called %q, want %q", id, got, want)
+		}
+	}
+}
+
 func TestLogs(t *testing.T) {
 	h, id := talker(t)
 	h.m.Say(id, `{"level":"INFO","msg":"listening"}`)

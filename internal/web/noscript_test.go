@@ -48,7 +48,7 @@ func TestWithoutScript(t *testing.T) {
 	tab.Choose("#act-version", "v2")
 	tab.Press("Show what it would do")
 	tab.AwaitText("main", "payment v2 is already stable in staging")
-	tab.Press("Go back")
+	tab.Press("Back to payment")
 	tab.Press("Roll back prod…")
 	tab.AwaitText("h1", "Roll back payment in prod")
 	tab.Click("#act-type")

@@ -62,6 +62,12 @@ func lookAt(t *testing.T, tab *browsertest.Tab, path string) {
 		tab.Size(width, 900)
 		at := fmt.Sprintf("%s, %d wide", path, width)
 		overflow(t, tab, at)
+		if width == 360 {
+			var cut []string
+			if tab.Eval(cutRows, &cut); len(cut) > 0 {
+				t.Errorf("%s: rows that are cards are wider than their card: %q", at, cut)
+			}
+		}
 		if width == 2560 {
 			continue
 		}
@@ -82,6 +88,9 @@ const sticksOut = `(() => {
 	return [w + " < " + document.documentElement.scrollWidth, ...[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > w + 1)
 		.slice(0, 5).map(e => e.tagName + "." + e.getAttribute("class") + "#" + e.id + " to " + Math.round(e.getBoundingClientRect().right))];
 })()`
+
+// cutRows lists the tables of cards that nobody sees the whole of without scrolling.
+const cutRows = `[...document.querySelectorAll(".scroll:has(> table.fold)")].filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.getAttribute("aria-label") || e.getAttribute("aria-labelledby"))`
 
 // overflow holds that the page is no wider than the window once its charts are
 // drawn anew, and says what sticks out.

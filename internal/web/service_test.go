@@ -34,6 +34,17 @@ func TestErrorSpark(t *testing.T) {
 	}
 }
 
+// A spark leaves out the time before anything is known, down to a least width.
+func TestSparkSinceFirst(t *testing.T) {
+	known := func(gap, n int) []float64 { return append(gaps(gap), make([]float64, n)...) }
+	for _, c := range []struct{ gap, n, want int }{{90, 10, 12}, {80, 20, 20}, {0, 100, 100}, {100, 0, 12}, {0, 5, 5}} {
+		lines := []series{{Values: known(c.gap, c.n)}, {Values: gaps(c.gap + c.n)}}
+		if got := sinceFirst(lines, 12); got != c.want || len(lines[0].Values) != c.want || len(lines[1].Values) != c.want {
+			t.Errorf("%d gaps and %d values leave %d places and %d, %d values, want %d of each", c.gap, c.n, got, len(lines[0].Values), len(lines[1].Values), c.want)
+		}
+	}
+}
+
 // The list of services: what they are asked, how many instances are well.
 func TestServicesOfACity(t *testing.T) {
 	t.Parallel()
