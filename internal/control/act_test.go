@@ -460,6 +460,8 @@ func TestVersions(t *testing.T) {
 		if want := []string{"v2 staging prod", "v1 held", "v10 new", "v7 new"}; !slices.Equal(got, want) || all[0].Change != 2 || all[0].By != "ann" {
 			t.Errorf("versions %q by %+v, want %q", got, all[0], want)
 		}
+		_, err = h.Submit(t.Context(), Submission{Service: "api", Version: "v4", By: "ann"})
+		refused(t, err, delivery.CodeUnknownVersion, `there is no version of api "v4"; there is v2, v1, v10, v7`)
 		_, err = h.Versions(t.Context(), "none")
 		refused(t, err, delivery.CodeUnknownService, "none")
 	})

@@ -34,6 +34,7 @@ type Submission struct {
 	Seen       string             `json:"seen,omitempty"`        // mark of an effect: refuse if things have moved on since
 
 	taken delivery.Digest // code of Version in the service's folder of versions; "" if it is not taken from there
+	lying []string        // what else lies there, newest by name first, if Version does not
 }
 
 // Submitted is a change that was accepted, and the plan of its way.
@@ -358,10 +359,9 @@ func (l *Loop) code(ctx context.Context, tx *store.Tx, w promotion.World, svc de
 			return s.taken, s.Version, nil
 		}
 		if errors.Is(err, delivery.ErrNotFound) {
-			known, _ := tx.Releases(ctx, svc.Name, 10)
-			var names []string
-			for _, r := range known {
-				names = append(names, r.Version)
+			names, err := l.deployable(ctx, tx, svc.Name, s.lying)
+			if err != nil {
+				return "", "", err
 			}
 			return "", "", delivery.Unknown(delivery.CodeUnknownVersion, "version of "+svc.Name, s.Version, names, "slipway deploy "+svc.Name+" VERSION --from PATH")
 		}

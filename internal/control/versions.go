@@ -107,6 +107,27 @@ func (l *Loop) releasesOf(ctx context.Context, p delivery.Project, service strin
 	return out, nil
 }
 
+// deployable names the versions of a service that a deploy by name would find: those
+// whose files are kept, newest first, and then those that lie in its folder.
+func (l *Loop) deployable(ctx context.Context, tx *store.Tx, service string, lying []string) ([]string, error) {
+	known, err := tx.Releases(ctx, service, maxVersions)
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, r := range known {
+		if !slices.Contains(all, r.Version) && l.d.Artifacts.Has(r.CodeDigest()) {
+			all = append(all, r.Version)
+		}
+	}
+	for _, name := range lying {
+		if !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all, nil
+}
+
 // take finds the code of a submission that names a version without code, and
 // that no release has: in the service's folder of versions, by the same packing
 // as an upload. It happens before the transaction, which must not wait for a
@@ -128,6 +149,8 @@ func (l *Loop) take(ctx context.Context, s Submission) (Submission, error) {
 	}
 	lying, err := artifact.Versions(svc.Versions)
 	if err != nil || !slices.Contains(lying, s.Version) {
+		slices.Reverse(lying)
+		s.lying = lying[:min(len(lying), maxVersions)]
 		return s, nil //nolint:nilerr // no such version there: submit says what there is
 	}
 	path, err := within(svc.Versions, s.Version)
