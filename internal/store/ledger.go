@@ -47,6 +47,9 @@ func (t *Tx) Append(e delivery.Event) (delivery.Event, error) {
 	}
 	_, err = t.exec(`INSERT INTO events (seq, change_id, rollout_id, service, env, event_key, doc, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 		e.Seq, e.Change, e.Rollout, e.Service, e.Env, key, doc, head.Hash)
+	if err == nil && e.Kind == delivery.EventProject {
+		_, err = t.exec(`UPDATE projects SET line = $1 WHERE id = 1`, e.Seq)
+	}
 	if err != nil {
 		return e, wrap("append", err)
 	}

@@ -81,6 +81,15 @@ func (r Reader) Project(ctx context.Context) (delivery.Project, []byte, error) {
 	return p, []byte(yaml), nil
 }
 
+// ProjectLine returns the line of the ledger that says who put the project in force.
+func (r Reader) ProjectLine(ctx context.Context) (e delivery.Event, found bool, err error) {
+	lines, err := events(ctx, r.q, `SELECT e.doc, e.hash FROM projects p JOIN events e ON e.seq = p.line WHERE p.id = 1`)
+	if err != nil || len(lines) == 0 {
+		return e, false, wrap("project line", err)
+	}
+	return lines[0], true, nil
+}
+
 // Release returns one release.
 func (r Reader) Release(ctx context.Context, id delivery.ReleaseID) (delivery.Release, error) {
 	rel, found, err := one[delivery.Release](ctx, r.q, selectRelease, id)

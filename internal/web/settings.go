@@ -12,7 +12,6 @@ import (
 	"github.com/slipway-cd/slipway/internal/access"
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
-	"github.com/slipway-cd/slipway/internal/store"
 )
 
 // settingsView is what this Slipway is, and who may do what.
@@ -72,9 +71,8 @@ type licence struct{ Name, Text string }
 
 // Bounds of the page.
 const (
-	maxFindings    = 40
-	maxScrapeRows  = 40
-	maxLedgerPages = 5 // that are looked through for who put the project in force
+	maxFindings   = 40
+	maxScrapeRows = 40
 )
 
 func (w *Web) settings(ctx context.Context, q request) (page, error) {
@@ -168,23 +166,11 @@ func (w *Web) projectCard(ctx context.Context) (*projectCard, error) {
 	}
 	card := &projectCard{Name: p.Name}
 	card.Lines, card.More = sourceLines(string(src), p)
-	before := int64(0)
-	for range maxLedgerPages {
-		lines, err := w.d.Store.Events(ctx, store.EventQuery{Newest: true, Before: before, Limit: store.MaxLimit})
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range lines {
-			if e.Kind == delivery.EventProject {
-				card.By, card.At, card.Said = inert(e.By), e.At, inert(e.Text)
-				return card, nil
-			}
-			before = e.Seq
-		}
-		if len(lines) < store.MaxLimit {
-			break
-		}
+	line, _, err := w.d.Store.ProjectLine(ctx)
+	if err != nil {
+		return nil, err
 	}
+	card.By, card.At, card.Said = inert(line.By), line.At, inert(line.Text)
 	return card, nil
 }
 
