@@ -19,6 +19,8 @@ type complaint struct {
 	who   string   // may lift it
 	next  string   // the command or edit that comes next
 	block string   // text that is already laid out, such as lines with carets
+	code  string
+	each  []client.ProblemDetail
 }
 
 // complain says an error on stderr: what, why, next.
@@ -26,19 +28,25 @@ func (s *session) complain(err error) {
 	if _, said := errors.AsType[outcome](err); said {
 		return
 	}
-	if interrupted(err) {
+	format, program := s.forPrograms()
+	if interrupted(err) && !program {
 		s.talk("  interrupted\n")
 		return
 	}
 	c := complaintOf(err)
 	if errors.Is(err, client.ErrNoServer) && s.onlyServerDown() {
-		c = complaint{what: serverDown, why: []string{unanswered(err)}, next: "slipway up"}
+		c = complaint{what: serverDown, why: []string{unanswered(err)}, next: "slipway up", code: noServerCode}
 	}
 	if c.next == "" {
 		c.next = "slipway doctor"
 		if exitOf(err) == exitUsage {
 			c.next = cmp.Or(s.name, "slipway") + " --help"
 		}
+	}
+	if program {
+		f := failure{Code: cmp.Or(c.code, failedCode), Error: c.what, Why: c.why, Who: c.who, Next: strings.TrimPrefix(s.again(nextMark+c.next), nextMark), Errors: c.each, Exit: exitOf(err)}
+		_, _ = fmt.Fprint(s.Stderr, f.written(format)) // nobody else could be told
+		return
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s\n", s.look.bad("✖"), c.what)
@@ -86,24 +94,27 @@ func complaintOf(err error) complaint {
 	if u, ok := errors.AsType[usageError](err); ok {
 		what, meant, _ := strings.Cut(u.Error(), "\n\nDid you mean this?")
 		if words := strings.Fields(meant); len(words) > 0 {
-			return complaint{what: what, why: []string{"did you mean " + strings.Join(words, " or ") + "?"}, next: "slipway " + words[0] + " --help"}
+			return complaint{what: what, why: []string{"did you mean " + strings.Join(words, " or ") + "?"}, next: "slipway " + words[0] + " --help", code: usageCode}
 		}
-		return complaint{what: what, next: u.next}
+		return complaint{what: what, next: u.next, code: usageCode}
 	}
 	if r, ok := errors.AsType[*delivery.Refusal](err); ok {
-		return complaint{what: r.Why, who: r.Who, next: r.Next}
+		return complaint{what: r.Why, who: r.Who, next: r.Next, code: string(r.Code)}
 	}
 	if f, ok := errors.AsType[*delivery.FieldError](err); ok {
-		return complaint{what: f.Error(), next: f.Next}
+		return complaint{what: f.Error(), next: f.Next, code: invalidCode, each: []client.ProblemDetail{{Location: f.Field, Message: f.Why}}}
 	}
 	if errors.Is(err, client.ErrNoServer) {
-		return complaint{what: "Slipway does not run", why: []string{err.Error()}, next: "slipway up, or name its folder with --state"}
+		return complaint{what: "Slipway does not run", why: []string{err.Error()}, next: "slipway up, or name its folder with --state", code: noServerCode}
+	}
+	if interrupted(err) {
+		return complaint{what: "interrupted; what the server does goes on", code: interruptedCode, next: "slipway status"}
 	}
 	return complaint{what: err.Error()}
 }
 
 func complaintOfProblem(p *client.Problem) complaint {
-	c := complaint{what: p.Error(), who: p.Who, next: p.Hint}
+	c := complaint{what: p.Error(), who: p.Who, next: p.Hint, code: p.Code, each: p.Errors}
 	if len(p.Errors) == 1 && (p.Errors[0].Message == p.Detail || strings.HasSuffix(p.Detail, p.Errors[0].Message)) {
 		return c
 	}

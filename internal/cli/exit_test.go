@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -66,7 +67,7 @@ func TestExitCodesAreListed(t *testing.T) {
 
 // Every complaint says what, why and what comes next.
 func TestComplaints(t *testing.T) {
-	var all strings.Builder
+	var all, programs strings.Builder
 	for _, err := range []error{
 		misused(errors.New("unknown command \"depoly\" for \"slipway\"\n\nDid you mean this?\n\tdeploy\n")),
 		misused(errors.New("unknown flag: --nope")),
@@ -85,8 +86,11 @@ func TestComplaints(t *testing.T) {
 		s := &session{Env: Env{Stderr: &errs}}
 		s.complain(err)
 		all.WriteString(errs.String() + "--\n")
+		s = &session{Env: Env{Stderr: &programs}, format: "json", began: true}
+		s.complain(err)
 	}
 	golden(t, "complaints.txt", all.String())
+	golden(t, "complaints.jsonl", programs.String())
 }
 
 // Each command has a line that says what it does, and examples.
@@ -106,5 +110,41 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 		if !strings.Contains(strings.Join(names, " ")+" ", "slipway/"+want+" ") && !strings.Contains(r.stdout, "slipway "+strings.ReplaceAll(want, "/", " ")+"\n") {
 			t.Errorf("there is no command %s", want)
 		}
+	}
+}
+
+// Programs are told in their own format why a command failed, also if the command line
+// makes no sense, and nothing on stdout; the exit codes are those that people get.
+func TestFailuresForPrograms(t *testing.T) {
+	state := open(t, always(t, at(rolling("dev", delivery.Done))))
+	for _, c := range []struct {
+		args string
+		exit exit
+		code string
+	}{
+		{"deploy none -o json", exitUsage, "unknown_service"},
+		{"deploy payment --canary 900 -o json", exitUsage, "invalid"},
+		{"changes --outcome lost -o json", exitUsage, "invalid"},
+		{"status --bogus -o json", exitUsage, "usage"},
+		{"-o=json nonsense", exitUsage, "usage"},
+		{"--output json status more", exitUsage, "usage"},
+		{"metrics payment -o json", exitUsage, "not_found"},
+	} {
+		r := slipway(t.Context(), t, state, strings.Fields(c.args)...)
+		lines := strings.Split(strings.TrimSpace(r.stderr), "\n")
+		var f failure
+		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &f); err != nil {
+			t.Fatalf("slipway %s says %q: %v", c.args, r.stderr, err)
+		}
+		if r.code != int(c.exit) || f.Exit != c.exit || f.Code != c.code || f.Error == "" || f.Next == "" || r.stdout != "" {
+			t.Errorf("slipway %s = %d %+v, stdout %q; want %d %s", c.args, r.code, f, r.stdout, c.exit, c.code)
+		}
+	}
+	r := slipway(t.Context(), t, state, "deploy", "none", "-o", "yaml")
+	if !strings.Contains(r.stderr, "code: unknown_service\n") {
+		t.Errorf("-o yaml says %q", r.stderr)
+	}
+	if r := slipway(t.Context(), t, state, "deploy", "none"); !strings.HasPrefix(r.stderr, "✖") {
+		t.Errorf("people are told %q", r.stderr)
 	}
 }

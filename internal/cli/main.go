@@ -81,7 +81,7 @@ func (s *session) root() *cobra.Command {
 	}
 	add("begin", s.initialise(), s.up(), s.down(), s.open(), s.demo())
 	add("deliver", s.deploy(), s.promote(), s.switchOver(), s.rollback(), s.abort(), s.pause(), s.resume(), s.hold(), s.release(), s.preview())
-	add("look", s.status(), s.watch(), s.why(), s.analysis(), s.diff(), s.drift(), s.metrics(), s.logs(), s.history(), s.trace(), s.audit())
+	add("look", s.status(), s.watch(), s.why(), s.analysis(), s.diff(), s.drift(), s.metrics(), s.logs(), s.history(), s.changes(), s.trace(), s.audit())
 	add("tools", s.config(), s.doctor(), s.rawAPI(), s.schema(), s.capabilities(), s.completion(), s.token(), s.proxy())
 	root.AddCommand(s.server(), s.shim(), s.exitCodes())
 	root.SetHelpCommand(s.help())

@@ -119,9 +119,9 @@ type Problem struct {
 
 // ProblemDetail is one of several things that are wrong.
 type ProblemDetail struct {
-	Location string `json:"location"`
+	Location string `json:"location,omitempty"`
 	Message  string `json:"message"`
-	Value    any    `json:"value"`
+	Value    any    `json:"value,omitempty"`
 }
 
 func (p *Problem) Error() string {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"time"
@@ -82,4 +83,49 @@ func dayOf(field, text string, later int) (time.Time, error) {
 		return time.Time{}, delivery.InvalidNext(field, "is a day as 2026-11-23, or a time as 2026-11-23T14:05:00Z", "leave it out for changes of any time")
 	}
 	return t.AddDate(0, 0, later), nil
+}
+
+// Listed is a change, and how it stands in each environment that it was queued for.
+type Listed struct {
+	delivery.Change
+
+	Stands []Standing `json:"stands" doc:"oldest first"`
+}
+
+// Standing is how a change stands in one environment.
+type Standing struct {
+	Env     string            `json:"env"`
+	Version string            `json:"version"`
+	Was     string            `json:"from_version,omitempty"` // stable when it began
+	State   delivery.State    `json:"state"`
+	Reason  string            `json:"reason"` // of that state
+	Waiting *delivery.Blocker `json:"waiting_on"`
+	Ended   time.Time         `json:"ended,omitzero"`
+}
+
+// Changes lists changes, newest first.
+func (l *Loop) Changes(ctx context.Context, q store.ChangeQuery) ([]Listed, error) {
+	list, err := l.d.Store.Changes(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]delivery.ChangeID, len(list))
+	for i, c := range list {
+		ids[i] = c.ID
+	}
+	rollouts, err := l.d.Store.RolloutsOf(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	stands := map[delivery.ChangeID][]Standing{}
+	for _, r := range rollouts {
+		stands[r.Change] = append(stands[r.Change], Standing{Env: r.Env, Version: r.Version, Was: r.Was, State: r.State, Reason: r.Reason, Waiting: r.Waiting, Ended: r.Ended})
+	}
+	out := make([]Listed, len(list))
+	for i, c := range list {
+		if out[i] = (Listed{c, stands[c.ID]}); out[i].Stands == nil {
+			out[i].Stands = []Standing{}
+		}
+	}
+	return out, nil
 }

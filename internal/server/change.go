@@ -65,7 +65,7 @@ type changesInput struct {
 	Before  string `query:"before" maxLength:"100" doc:"next of the page before, or a change number"`
 }
 
-func (s *Server) getChanges(ctx context.Context, in *changesInput) (*tagged[page[delivery.Change]], error) {
+func (s *Server) getChanges(ctx context.Context, in *changesInput) (*tagged[page[control.Listed]], error) {
 	at, err := before.read(in.Before)
 	if err != nil {
 		return nil, err
@@ -75,14 +75,14 @@ func (s *Server) getChanges(ctx context.Context, in *changesInput) (*tagged[page
 		return nil, err
 	}
 	q.Before, q.Limit = delivery.ChangeID(at), in.Limit+1
-	list, err := s.d.Store.Changes(ctx, q)
+	list, err := s.d.Loop.Changes(ctx, q)
 	if err == nil && len(list) == 0 {
 		err = s.familiar(ctx, in.Service, in.Env)
 	}
 	if err != nil {
 		return nil, err
 	}
-	p := cut(list, in.Limit, before, func(c delivery.Change) int64 { return int64(c.ID) })
+	p := cut(list, in.Limit, before, func(c control.Listed) int64 { return int64(c.ID) })
 	return tag(in.IfNew, p, p)
 }
 

@@ -44,7 +44,7 @@ func (s *Server) projectRoutes() {
 func (s *Server) changeRoutes() {
 	route(s, s.op("POST /changes", "submit", "Submit a change", deployer, reads(jsonBody), status(http.StatusCreated),
 		describe("With dry_run the answer is 200, says what would happen, and nothing changes.")), s.postChange)
-	route(s, s.op("GET /changes", "list-changes", "Changes, newest first", reader), s.getChanges)
+	route(s, s.op("GET /changes", "list-changes", "Changes, newest first, and how they stand", reader), s.getChanges)
 	route(s, s.op("GET /changes/{id}", "get-change", "A change and how far it is", reader), s.getChange)
 	for verb, does := range map[string]struct {
 		ask delivery.AskVerb
