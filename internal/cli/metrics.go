@@ -17,7 +17,7 @@ func (s *session) metrics() *cobra.Command {
 	var env, last string
 	cmd := &cobra.Command{
 		Use: "metrics SERVICE", Short: "Requests, errors, times and what instances take, by release", Args: between(1, 1),
-		Long:              "Each line is a number over time, with now at the right, its last value and its\nhighest. All releases of a service are drawn to one scale. The page /numbers shows the same.",
+		Long:              "Each line is a number over time, with now at the right, its last value and its\nhighest. All releases of a service are drawn to one scale. The page /numbers shows the same.\n\"metrics query\" asks the Prometheus server that slipway.yaml names for any expression.",
 		Example:           "  slipway metrics payment\n  slipway metrics payment --env staging --last 24h\n  slipway metrics payment -o json",
 		ValidArgsFunction: s.completeService,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -45,6 +45,7 @@ func (s *session) metrics() *cobra.Command {
 	cmd.Flags().StringVar(&env, "env", "", "the environment meant (default: the last one)")
 	cmd.Flags().StringVar(&last, "last", "10m", "how far back: 10m or 24h")
 	s.completeFlag(cmd, "env", s.environmentNames)
+	cmd.AddCommand(s.metricsQuery())
 	return cmd
 }
 

@@ -36,6 +36,8 @@ func contract() []promised {
 		{"GET", "/changes/{id}/analysis/replay", "/changes/1/analysis/replay"},
 		{"GET", "/services/{service}/analysis/plan", "/services/cart/analysis/plan?env=prod"},
 		{"GET", "/metrics/query", "/metrics/query?service=cart&name=requests&step=10"},
+		{"GET", "/metrics/promql", "/metrics/promql?query=up"},
+		{"GET", "/metrics/promql/range", "/metrics/promql/range?query=up&step=10"},
 		{"GET", "/changes/{id}/traces", "/changes/1/traces"},
 		{"GET", "/traces/{id}", "/traces/0af7651916cd43dd8448eb211c80319c"},
 		{"POST", "/services/{service}/abort", "/services/cart/abort"},

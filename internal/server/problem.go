@@ -33,6 +33,7 @@ const (
 	codeMediaType code = "unsupported_media_type"
 	codeTooMany   code = "too_many_streams"
 	codeStopping  code = "stopping"
+	codeNoAnswer  code = "no_answer"
 	codeStorage   code = "storage"
 	codeInternal  code = "internal"
 )
@@ -62,6 +63,7 @@ func kinds() []kind {
 		{codeMediaType, http.StatusUnsupportedMediaType, "The request is in a form that is not read here"},
 		{codeTooMany, http.StatusServiceUnavailable, "Too many streams"},
 		{codeStopping, http.StatusServiceUnavailable, "The server is stopping"},
+		{codeNoAnswer, http.StatusBadGateway, "A server that was asked does not answer"},
 		{codeStorage, http.StatusInternalServerError, "The store does not keep what it is given"},
 		{codeInternal, http.StatusInternalServerError, "Something went wrong inside"},
 		{delivery.CodeUnknownService, http.StatusNotFound, "No such service"},

@@ -91,6 +91,10 @@ func (s *Server) serviceRoutes() {
 	route(s, s.op("GET /services/{service}/analysis/plan", "plan-analysis", "How soon the judge would see what, at the traffic of the last ten minutes", reader), s.planAnalysis)
 	route(s, s.op("GET /metrics/query", "query-metrics", "Numbers of releases over time", reader,
 		describe("Steps below a minute are known of the last ten minutes, others of the last day.")), s.queryMetrics)
+	route(s, s.op("GET /metrics/promql", "promql", "An expression in PromQL, at one moment", reader,
+		describe("Answered by the server that slipway.yaml names under prometheus. At most 50 lines are told, four questions are asked at a time, and each for ten seconds.")), s.promQLInstant)
+	route(s, s.op("GET /metrics/promql/range", "promql-range", "An expression in PromQL, over time", reader,
+		describe("As GET /metrics/promql, at most 1,000 steps.")), s.promQLRange)
 	route(s, s.op("GET /services/{service}/signals", "signals", "Traffic, errors, latency and saturation of a service, by release", reader,
 		describe("Only steps that are over are told. Of many releases these are the stable one, the one on its way and those heard of last.")), s.signals)
 	route(s, s.op("GET /services/{service}/diff", "diff", "What differs between two releases", reader), s.diff)
