@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -34,6 +35,9 @@ func (s *session) metricsQuery() *cobra.Command {
 		Example: "  slipway metrics query 'sum by (release) (rate(http_requests_total[1m]))'\n" +
 			"  slipway metrics query 'up' --now\n  slipway metrics query 'orders_total' --last 6h --step 1m -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.now && (cmd.Flags().Changed("last") || cmd.Flags().Changed("step")) {
+				return usageError{err: errors.New("--now is of this moment, and has no --last and no --step"), next: "slipway metrics query EXPR --now"}
+			}
 			return s.runPromQL(cmd.Context(), args[0], o)
 		},
 	}
@@ -41,8 +45,6 @@ func (s *session) metricsQuery() *cobra.Command {
 	f.DurationVar(&o.last, "last", 10*time.Minute, "how far back")
 	f.DurationVar(&o.step, "step", 0, "between two values, in whole seconds (default: as fine as fits)")
 	f.BoolVar(&o.now, "now", false, "the values of this moment alone")
-	cmd.MarkFlagsMutuallyExclusive("now", "last")
-	cmd.MarkFlagsMutuallyExclusive("now", "step")
 	return cmd
 }
 
