@@ -380,7 +380,7 @@ func TestSpans(t *testing.T) {
 // The data plane's own exporter speaks to the receiver at its own address.
 func TestTheDataPlaneIsKnown(t *testing.T) {
 	h := build(t)
-	e := exporter.New(exporter.From{Service: "slipway-proxy", Version: "v1"}, slog.New(slog.DiscardHandler))
+	e := exporter.NewSpans(exporter.From{Service: "slipway-proxy", Version: "v1"}, slog.New(slog.DiscardHandler))
 	e.To(h.keys.Plane(h.Listener.Addr().String()))
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})

@@ -89,6 +89,15 @@ func newEngine(o Options, boot string, files int) *engine {
 	return e
 }
 
+// logsTo is where the log goes besides its file: to the collector that the project
+// names. Where it names none spans go to the control plane, which takes no logs.
+func logsTo(spec traffic.Table) string {
+	if spec.Failures {
+		return ""
+	}
+	return spec.Plane.OTLP
+}
+
 // staleError says that a table is older than the one in force, or pretends to be it.
 type staleError struct{ why string }
 
@@ -215,7 +224,7 @@ func (e *engine) install(t *table, fresh []*front) {
 	}
 	e.table.Store(t)
 	e.spans.To(t.spec.Plane.OTLP)
-	e.records.To(t.spec.Plane.OTLP)
+	e.records.To(logsTo(t.spec))
 	now := time.Now()
 	for key, ep := range old.endpoints {
 		if t.endpoints[key] != ep {

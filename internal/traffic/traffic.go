@@ -19,7 +19,7 @@ type Table struct {
 	Routes     []Route            `json:"routes"`
 	Plane      delivery.DataPlane `json:"plane,omitzero"`
 	PreviewKey []byte             `json:"preview_key,omitempty"` // preview headers of public listeners must be signed with it; empty takes them unsigned
-	Failures   bool               `json:"failures,omitempty"`    // of each failed request that becomes a Sample a span is sent to Plane.OTLP too, whether its trace is sampled or not
+	Failures   bool               `json:"failures,omitempty"`    // Plane.OTLP is the control plane itself: of each failed request that becomes a Sample it gets a span, whether its trace is sampled or not
 }
 
 // Listener is one address the data plane accepts requests on. A public listener
