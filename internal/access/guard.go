@@ -240,11 +240,11 @@ func Need(who delivery.Who, need delivery.Access) error {
 	case who.Access.Allows(need):
 		return nil
 	case who.Anonymous:
-		return &delivery.Refusal{Code: delivery.CodeUnauthorized, Why: "nobody is signed in, who may only read, and this needs " + the(need), Who: whoGives, Next: findToken}
+		return &delivery.Refusal{Code: delivery.CodeUnauthorized, Why: "nobody is signed in, who may only read, and this needs " + need.Words(), Who: whoGives, Next: findToken}
 	case who.Access == delivery.Nobody:
 		return &delivery.Refusal{Code: delivery.CodeUnauthorized, Why: "this needs a token of the server", Who: whoGives, Next: findToken}
 	}
-	return &delivery.Refusal{Code: delivery.CodeForbidden, Why: who.Name + " is " + the(who.Access) + ", and this needs " + the(need), Who: whoGives, Next: "slipway token create NAME --role " + string(need)}
+	return &delivery.Refusal{Code: delivery.CodeForbidden, Why: who.Name + " is " + who.Access.Words() + ", and this needs " + need.Words(), Who: whoGives, Next: "slipway token create NAME --role " + string(need)}
 }
 
 // BreakGlass refuses who may not let a change enter an environment out of order.
@@ -253,17 +253,9 @@ func BreakGlass(who delivery.Who) error {
 		return Need(who, delivery.Deployer)
 	}
 	return &delivery.Refusal{
-		Code: delivery.CodeForbidden, Field: "break_glass", Why: "only an admin goes past the order of environments, and " + who.Name + " is " + the(who.Access),
+		Code: delivery.CodeForbidden, Field: "break_glass", Why: "only an admin goes past the order of environments, and " + who.Name + " is " + who.Access.Words(),
 		Who: "an admin does it, or gives access", Next: "leave out --break-glass: the change goes through every environment",
 	}
-}
-
-// the says an access with its article.
-func the(a delivery.Access) string {
-	if a == delivery.Admin {
-		return "an admin"
-	}
-	return "a " + string(a)
 }
 
 // spent refuses a token that opens nothing any more.

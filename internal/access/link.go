@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -36,7 +37,7 @@ func (g *Guard) Link(ctx context.Context, p Pass) (SignInLink, error) {
 		if err := tx.PutLink(hashOf(code), l, now); err != nil {
 			return err
 		}
-		return line(tx, now, p.Name, "sign-in link made for "+name+", "+the(p.Access), map[string]any{"name": name, "ends": l.Ends})
+		return line(tx, now, p.Name, "sign-in link made for "+name+", "+p.Access.Words(), map[string]any{"name": name, "ends": l.Ends})
 	})
 	return SignInLink{Path: "/sign-in?code=" + url.QueryEscape(code), Ends: l.Ends}, err
 }
@@ -63,26 +64,47 @@ func (g *Guard) Peek(r *http.Request, code string) (delivery.Who, error) {
 }
 
 // Redeem opens a session for who shows the code of a sign-in link, and sets its
-// cookie. A right code never waits for the failed tries of others.
+// cookie. A right code never waits for the failed tries of others, and a wrong one
+// makes nobody wait: it is looked up before anything is written.
 func (g *Guard) Redeem(w http.ResponseWriter, r *http.Request, code string) (delivery.Who, error) {
 	if err := g.FromHere(r); err != nil {
 		return delivery.Who{}, err
 	}
-	ctx, now, from := r.Context(), time.Now(), clientOf(r)
 	if code == "" || g.d.Store == nil {
 		return delivery.Who{}, usedUp()
 	}
+	now := time.Now()
+	_, err := g.Peek(r, code)
+	if err == nil {
+		var who delivery.Who
+		if who, err = g.takeLink(w, r, code, now); err == nil {
+			return who, nil
+		}
+	}
+	if _, wrong := errors.AsType[*delivery.Refusal](err); !wrong {
+		return delivery.Who{}, err
+	}
+	from := clientOf(r)
+	if no := g.tries.soon(from, now); no != nil {
+		return delivery.Who{}, no
+	}
+	g.fail(r, from, now)
+	return delivery.Who{}, err
+}
+
+// takeLink uses a code up. Of two who show it at once, one is signed in.
+func (g *Guard) takeLink(w http.ResponseWriter, r *http.Request, code string, now time.Time) (delivery.Who, error) {
 	var (
 		s      store.Session
 		value  string
 		access delivery.Access
 	)
-	err := g.d.Store.Write(ctx, func(tx *store.Tx) error {
+	err := g.d.Store.Write(r.Context(), func(tx *store.Tx) error {
 		l, found, err := tx.TakeLink(hashOf(code))
 		if err != nil || !found || !now.Before(l.Ends) {
 			return err
 		}
-		if access, _, err = g.accessOf(ctx, tx.Reader, l.Token, now); err != nil || access == delivery.Nobody {
+		if access, _, err = g.accessOf(r.Context(), tx.Reader, l.Token, now); err != nil || access == delivery.Nobody {
 			return err
 		}
 		s, value = session(l.Name, l.Token, now)
@@ -93,10 +115,6 @@ func (g *Guard) Redeem(w http.ResponseWriter, r *http.Request, code string) (del
 		return delivery.Who{}, err
 	}
 	if access == delivery.Nobody {
-		if no := g.tries.soon(from, now); no != nil {
-			return delivery.Who{}, no
-		}
-		g.fail(r, from, now)
 		return delivery.Who{}, usedUp()
 	}
 	return g.signedIn(w, r, s, value, access), nil

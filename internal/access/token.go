@@ -43,7 +43,7 @@ func (g *Guard) Create(ctx context.Context, n NewToken) (delivery.Token, string,
 		if err := tx.PutToken(hashOf(secret), tok); err != nil {
 			return err
 		}
-		text := fmt.Sprintf("token %s made for %s", tok.Name, the(tok.Access))
+		text := fmt.Sprintf("token %s made for %s", tok.Name, tok.Access.Words())
 		if tok.Ends != nil {
 			text += ", until " + tok.Ends.Format(time.RFC3339)
 		}

@@ -13,7 +13,27 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/store"
 )
+
+// A wrong code is answered while somebody writes: who guesses keeps nobody from it.
+func TestWrongCodesWriteNothing(t *testing.T) {
+	h := build(t)
+	err := h.store.Write(t.Context(), func(*store.Tx) error {
+		answer := make(chan string, 1)
+		go func() { answer <- h.browser().ask("POST", "/redeem", "code=WRONG") }()
+		select {
+		case got := <-answer:
+			h.wants("a wrong code", got, "unauthorized: this link was used, or its two minutes are over")
+		case <-time.After(time.Minute):
+			t.Error("a wrong code waits for the store to write")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
 
 // Who fails to sign in waits, longer each time; the message says how long, and then a
 // right token gets in. A link need not wait, and other addresses do not either.

@@ -47,7 +47,7 @@ func (s *session) tokenCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s.talk(fmt.Sprintf("  %s %s is %s%s; what opens it is printed this once\n", s.look.good("✔"), made.Token.Name, withArticle(made.Token.Access), untilText(made.Token)))
+			s.talk(fmt.Sprintf("  %s %s is %s%s; what opens it is printed this once\n", s.look.good("✔"), made.Token.Name, made.Token.Access.Words(), untilText(made.Token)))
 			return s.show(made, func() string { return made.Secret + "\n" }, func() []string { return []string{made.Secret} })
 		},
 	}
@@ -89,13 +89,6 @@ func untilText(t delivery.Token) string {
 		return ""
 	}
 	return ", until " + t.Ends.Local().Format("2006-01-02 15:04 MST")
-}
-
-func withArticle(a delivery.Access) string {
-	if a == delivery.Admin {
-		return "an admin"
-	}
-	return "a " + string(a)
 }
 
 func (s *session) tokenList() *cobra.Command {
@@ -211,7 +204,7 @@ func (s *session) tokenWhoami() *cobra.Command {
 			}
 			return s.show(raw, func() string {
 				by := map[string]string{"owner": "by the owner's token", "token": "by the token of that name", "public": "for reading is open to all"}[me.Via]
-				return fmt.Sprintf("  %s is %s, %s\n", printable(me.Name), withArticle(me.Access), by)
+				return fmt.Sprintf("  %s is %s, %s\n", printable(me.Name), me.Access.Words(), by)
 			}, func() []string { return []string{printable(me.Name)} })
 		},
 	}

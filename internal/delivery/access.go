@@ -32,6 +32,14 @@ func (a Access) rank() int {
 	return 0
 }
 
+// Words says the level with its article: "a deployer", "an admin".
+func (a Access) Words() string {
+	if a == Admin {
+		return "an admin"
+	}
+	return "a " + string(a)
+}
+
 // Who is somebody who asks, as the ledger names them, and what they may do.
 type Who struct {
 	Name      string `json:"name"`
