@@ -219,7 +219,10 @@ func (w *Web) incomplete(ctx context.Context, f actForm, who delivery.Who) strin
 		return "" // doing it says why
 	}
 	name, err := w.toType(ctx, f, done)
-	if err == nil && name != "" && f.Typed != name {
+	if err != nil {
+		return w.troubleOf(ctx, err).Why
+	}
+	if name != "" && f.Typed != name {
 		return "type " + name + " to confirm that what is stable in " + done.Effect.Env + " shall go back"
 	}
 	return ""

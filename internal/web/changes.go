@@ -218,7 +218,7 @@ func outcomeSentence(r delivery.Rollout) string {
 // changeChoices are the fields of the filter.
 func (w *Web) changeChoices(ctx context.Context, f control.ChangeFilter) ([]choice, error) {
 	p, _, err := w.d.Store.Project(ctx)
-	if err != nil && !isNoProjectYet(err) {
+	if err != nil && !isNoProject(err) {
 		return nil, err
 	}
 	people, err := w.d.Store.People(ctx, maxPeople)
@@ -256,9 +256,4 @@ func chosen(name, label, nothing, now string, values []string) choice {
 		c.Options = append(c.Options, option{Value: v, Text: text, Chosen: v == now})
 	}
 	return c
-}
-
-func isNoProjectYet(err error) bool {
-	no := refusalOf(err)
-	return no != nil && no.Code == delivery.CodeNoProject
 }

@@ -44,9 +44,13 @@ func (w *Web) admitForm(rw http.ResponseWriter, r *http.Request, need delivery.A
 }
 
 // follow sends a page's stream. Who may not see it is told so by the stream, which
-// looks each time who asks.
+// looks each time who asks; if that cannot be found out, the script asks again.
 func (w *Web) follow(rw http.ResponseWriter, r *http.Request, live live) {
-	pass, _ := w.d.Guard.Enter(rw, r)
+	pass, err := w.d.Guard.Enter(rw, r)
+	if err != nil && refusalOf(err) == nil {
+		w.refuse(rw, r, pass.Who, err)
+		return
+	}
 	leave, ok := w.seats.take(sitter(pass.Who, r))
 	if !ok {
 		full(rw)

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"errors"
 	"strings"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
@@ -34,8 +33,8 @@ func gateSign(g delivery.GateWord) sign {
 
 // isNoProject says whether there is no project yet.
 func isNoProject(err error) bool {
-	no, ok := errors.AsType[*delivery.Refusal](err)
-	return ok && no.Code == delivery.CodeNoProject
+	no := refusalOf(err)
+	return no != nil && no.Code == delivery.CodeNoProject
 }
 
 // isCommand says whether what comes next is a command line, and nothing beside it.
