@@ -94,17 +94,18 @@ func (g *Guard) Redeem(w http.ResponseWriter, r *http.Request, code string) (del
 
 // takeLink uses a code up. Of two who show it at once, one is signed in.
 func (g *Guard) takeLink(w http.ResponseWriter, r *http.Request, code string, now time.Time) (delivery.Who, error) {
+	ctx := r.Context()
 	var (
 		s      store.Session
 		value  string
 		access delivery.Access
 	)
-	err := g.d.Store.Write(r.Context(), func(tx *store.Tx) error {
+	err := g.d.Store.Write(ctx, func(tx *store.Tx) error {
 		l, found, err := tx.TakeLink(hashOf(code))
 		if err != nil || !found || !now.Before(l.Ends) {
 			return err
 		}
-		if access, _, err = g.accessOf(r.Context(), tx.Reader, l.Token, now); err != nil || access == delivery.Nobody {
+		if access, _, err = g.accessOf(ctx, tx.Reader, l.Token, now); err != nil || access == delivery.Nobody {
 			return err
 		}
 		s, value = session(l.Name, l.Token, now)
