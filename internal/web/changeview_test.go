@@ -418,7 +418,7 @@ func TestCheckInParts(t *testing.T) {
 	if got := blamed(v, of.Picked).String(); got != sentence(v.Checks[0].Sentence) {
 		t.Errorf("blamed = %s, want the sentence", got)
 	}
-	if row := whyRowOf(v.Checks[0]); row.Is != "6.1 %" || row.Was != "0.4 %" || row.Apart != "worse by 4.9 to 6.4 points (99 %), 41 of 673 against 8 of 2,000" {
+	if row := whyRowOf(v.Checks[0]); row.Is != "6.1 %" || row.Was != "0.4 %" || row.Sign.Word != "worse by 4.9 to 6.4 points (99 %), 41 of 673 against 8 of 2,000" || row.Apart != "" {
 		t.Errorf("row = %+v", row)
 	}
 }
