@@ -146,7 +146,7 @@ func TestGateTakesHeadsByLines(t *testing.T) {
 	if err != nil || string(b) != head {
 		t.Errorf("%d bytes passed as %d, %v", len(head), len(b), err)
 	}
-	if took := time.Since(began); took > 20*time.Second {
+	if took := time.Since(began); took > 2*time.Minute {
 		t.Errorf("it took %s", took)
 	}
 }

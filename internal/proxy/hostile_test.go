@@ -289,7 +289,9 @@ func h2Literal(name, value string) []byte {
 func TestHTTP2Bombs(t *testing.T) {
 	t.Parallel()
 	w, plane := childWorld(t, 0)
-	one(w, traffictest.Share(w.Instance("a", "r1", "v1"), delivery.Full))
+	p := traffictest.Share(w.Instance("a", "r1", "v1"), delivery.Full)
+	p.Endpoints = append(p.Endpoints, traffictest.Share(w.Instance("b", "r1", "v1"), 0).Endpoints...) // one may be too busy to connect to within a second
+	one(w, p)
 	ctx, stop := context.WithCancel(t.Context())
 	good := hammer(ctx, t, 4, w.Addr, http.MethodGet, func(string, string) {})
 	_, before := plane.memory(t)
