@@ -40,7 +40,7 @@ func Versions(folder string) ([]string, error) {
 
 // SumWithin returns the digest that Take would give, without keeping anything.
 func SumWithin(ctx context.Context, path string, l Limits) (delivery.Digest, error) {
-	if err := l.orDefaults().measure(ctx, path); err != nil {
+	if err := l.orDefaults().measure(ctx, path, nil); err != nil {
 		return "", fmt.Errorf("artifact: sum %s: %w", path, err)
 	}
 	return Sum(ctx, path)
@@ -74,8 +74,9 @@ func (s *Store) Take(ctx context.Context, path string, l Limits) (delivery.Diges
 	return d, nil
 }
 
-// measure refuses a folder or file that is more than l before any of it is read.
-func (l Limits) measure(ctx context.Context, path string) error {
+// measure refuses a folder or file that is more than l before any of it is read. seen,
+// if there is one, is told of each entry that a bundle would hold.
+func (l Limits) measure(ctx context.Context, path string, seen func(full string, info fs.FileInfo)) error {
 	left := l
 	return filepath.WalkDir(path, func(full string, d fs.DirEntry, err error) error {
 		switch {
@@ -93,12 +94,15 @@ func (l Limits) measure(ctx context.Context, path string) error {
 		if left.Files--; left.Files < 0 {
 			return delivery.InvalidNext("bundle", fmt.Sprintf("holds more than %d files, folders and links", l.Files), leaner)
 		}
-		if !d.Type().IsRegular() {
-			return nil
-		}
 		info, err := d.Info()
 		if err != nil {
 			return err
+		}
+		if seen != nil {
+			seen(full, info)
+		}
+		if !d.Type().IsRegular() {
+			return nil
 		}
 		if left.Bytes -= info.Size(); left.Bytes < 0 {
 			return delivery.InvalidNext("bundle", fmt.Sprintf("holds more than %d bytes", l.Bytes), leaner)

@@ -183,7 +183,8 @@ func (s *session) configApply() *cobra.Command {
 type inForce struct {
 	Project delivery.Project `json:"project"`
 	Changed bool             `json:"changed"`
-	AtOnce  []string         `json:"at_once,omitempty"` // what differs for requests from now on
+	AtOnce  []string         `json:"at_once,omitempty"`   // what differs for requests from now on
+	Waits   []string         `json:"at_deploy,omitempty"` // what the next release of a service takes over, and what runs does not
 }
 
 func putInForce(ctx context.Context, api *client.Client, f manifestFile) (inForce, error) {
@@ -200,12 +201,13 @@ func putInForce(ctx context.Context, api *client.Client, f manifestFile) (inForc
 	}
 	in := inForce{Project: p, Changed: changed}
 	if changed && was.Name != "" {
-		in.AtOnce = p.AtOnce(was)
+		in.AtOnce, in.Waits = p.AtOnce(was), p.AtDeploy(was)
 	}
 	return in, nil
 }
 
-// forceText says that a file is in force, and what it changes without a deploy.
+// forceText says that a file is in force, what it changes without a deploy, and what
+// only a deploy changes.
 func (s *session) forceText(in inForce, f manifestFile) string {
 	p, word := in.Project, "is in force already"
 	if in.Changed {
@@ -214,6 +216,9 @@ func (s *session) forceText(in inForce, f manifestFile) string {
 	text := fmt.Sprintf("  %s %s %s: %s, %s\n", s.look.good("✔"), f.path, word, plural(len(p.Services), "service"), plural(len(p.Environments), "environment"))
 	if len(in.AtOnce) > 0 {
 		text += "  at once  " + strings.Join(in.AtOnce, ", ") + "\n"
+	}
+	if len(in.Waits) > 0 {
+		text += "  at the next deploy  " + strings.Join(in.Waits, ", ") + "; until then what runs stays as it is\n"
 	}
 	return text
 }

@@ -63,6 +63,7 @@ type Loop struct {
 	hands   *hands
 	readers *readers
 	people  people
+	sums    artifact.Sums
 	up      time.Time      // when this server came up
 	asking  asking         // of the loop's goroutine alone
 	traces  traces         // of the loop's goroutine alone

@@ -159,7 +159,7 @@ func (l *Loop) take(ctx context.Context, s Submission) (Submission, error) {
 	}
 	limits := artifact.Limits{Bytes: artifact.MaxBytes, Files: artifact.MaxEntries}
 	if s.DryRun {
-		s.taken, err = artifact.SumWithin(ctx, path, limits)
+		s.taken, err = l.sums.SumWithin(ctx, path, limits)
 	} else {
 		s.taken, err = l.d.Artifacts.Take(ctx, path, limits)
 	}

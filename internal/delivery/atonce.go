@@ -1,5 +1,7 @@
 package delivery
 
+import "maps"
+
 // AtOnce names what p changes for requests as soon as it takes the place of
 // was, without a deploy: "traffic of payment", "tls of prod", "data_plane". All
 // else of a service waits for its next release.
@@ -28,5 +30,29 @@ func (p Project) AtOnce(was Project) []string {
 	}
 	note(p.DataPlane, was.DataPlane, "data_plane")
 	note(p.Prometheus, was.Prometheus, "prometheus")
+	return out
+}
+
+// AtDeploy names what of p only the next release of a service takes over, where it has
+// one already: "run of payment", "config of payment in prod".
+func (p Project) AtDeploy(was Project) []string {
+	var out []string
+	for _, s := range p.Services {
+		old, there := was.Service(s.Name)
+		if !there {
+			continue
+		}
+		if !Same(s.Run, old.Run) {
+			out = append(out, "run of "+s.Name)
+		}
+		if !maps.Equal(s.Config, old.Config) {
+			out = append(out, "config of "+s.Name)
+		}
+		for _, e := range p.Environments {
+			if before, there := old.In[e.Name]; there && !maps.Equal(s.In[e.Name].Config, before.Config) {
+				out = append(out, "config of "+s.Name+" in "+e.Name)
+			}
+		}
+	}
 	return out
 }

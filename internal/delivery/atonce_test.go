@@ -46,3 +46,35 @@ func TestAtOnce(t *testing.T) {
 		}
 	}
 }
+
+func TestAtDeploy(t *testing.T) {
+	was := func() delivery.Project {
+		return delivery.Project{
+			Services:     []delivery.Service{{Name: "cart", In: map[string]delivery.Deployment{"prod": {Replicas: 1}}}, {Name: "pay", Config: map[string]string{"A": "1"}}},
+			Environments: []delivery.Environment{{Name: "prod"}},
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(*delivery.Project)
+		want   []string
+	}{
+		{"nothing", func(*delivery.Project) {}, nil},
+		{"the command", func(p *delivery.Project) { p.Services[0].Run.Command = []string{"./cart", "-v"} }, []string{"run of cart"}},
+		{"the health check", func(p *delivery.Project) { p.Services[1].Run.Health.HTTP = "/up" }, []string{"run of pay"}},
+		{"configuration", func(p *delivery.Project) {
+			p.Services[1].Config = map[string]string{"A": "2"}
+			p.Services[0].In["prod"] = delivery.Deployment{Replicas: 1, Config: map[string]string{"B": "1"}}
+		}, []string{"config of cart in prod", "config of pay"}},
+		{"what differs at once", func(p *delivery.Project) { p.Services[0].Traffic.Timeout = time.Second }, nil},
+		{"a new service", func(p *delivery.Project) {
+			p.Services = append(p.Services, delivery.Service{Name: "new", Config: map[string]string{"A": "1"}})
+		}, nil},
+	} {
+		p := was()
+		tt.change(&p)
+		if got := p.AtDeploy(was()); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: AtDeploy = %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
