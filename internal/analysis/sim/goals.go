@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strings"
@@ -24,7 +25,7 @@ func (s Scenario) goals() []goal {
 	}
 	var all []goal
 	for _, g := range []goal{
-		{"slipway", alone, s.Median},
+		{"slipway", alone, cmp.Or(s.Goal, s.Median)},
 		{"slipway, no margin", alone + ", no margin", s.Strict},
 	} {
 		if g.wanted > 0 {
@@ -34,13 +35,12 @@ func (s Scenario) goals() []goal {
 	return all
 }
 
-// Goals plays all scenarios for which a time was set, with share as a factor of
-// 200 repetitions, and renders what was wanted beside what was reached. It tells
-// played of each scenario that is done.
-func Goals(all []Scenario, share float64, played func(Scenario)) (string, error) {
-	var b strings.Builder
-	b.WriteString("### Goals and what was reached\n\n")
-	b.WriteString("| scenario | margins | wanted | errors and latency judged | one of them alone | runs |\n|---|---|---|---|---|---|\n")
+// Goals plays the scenarios for which a time was set, with part as a factor of
+// 200 repetitions, and hands over what was wanted beside what was reached, scenario
+// by scenario as they are done.
+func Goals(all []Scenario, part float64, done func(markdown string)) error {
+	done("### Goals and what was reached\n\n" +
+		"| scenario | margins | wanted | errors and latency judged | one of them alone | runs |\n|---|---|---|---|---|---|\n")
 	for _, s := range all {
 		goals := s.goals()
 		if len(goals) == 0 {
@@ -50,10 +50,11 @@ func Goals(all []Scenario, share float64, played func(Scenario)) (string, error)
 		for _, g := range goals {
 			who = append(who, g.judge, g.alone)
 		}
-		scores, err := Play(s, who, max(1, int(share*goalReps)))
+		scores, err := Play(s, who, max(1, int(part*goalReps)))
 		if err != nil {
-			return "", err
+			return err
 		}
+		var b strings.Builder
 		for i, g := range goals {
 			both, alone := scores[2*i], scores[2*i+1]
 			margins := "default"
@@ -62,9 +63,10 @@ func Goals(all []Scenario, share float64, played func(Scenario)) (string, error)
 			}
 			fmt.Fprintf(&b, "| %s | %s | %s s | %s | %s | %d |\n", s.Name, margins, short(g.wanted), both.median(g.wanted), alone.median(g.wanted), both.Reps)
 		}
-		played(s)
+		done(b.String())
 	}
-	return b.String() + "\n", nil
+	done("\n")
+	return nil
 }
 
 // median says the median time of a right decision, with its 95 % interval, and how

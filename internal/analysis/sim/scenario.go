@@ -35,6 +35,7 @@ type Scenario struct {
 	Quick   int    `json:"quick"`   // of make test
 
 	Median float64 `json:"median,omitempty"` // seconds in which a right decision is wanted; 0 wants none
+	Goal   float64 `json:"goal,omitempty"`   // in which it was wanted, where that is less than is kept
 	Strict float64 `json:"strict,omitempty"` // likewise without margins
 	Says   string  `json:"says,omitempty"`   // what the judge's sentence has to hold in the end
 

@@ -68,13 +68,15 @@ func run() error {
 			text.WriteString(part)
 		}
 	}
-	if *one == "" && (*only == "" || slices.Contains(strings.Split(*only, ","), "goals")) {
-		part, err := sim.Goals(all, *share, func(s sim.Scenario) { fmt.Fprintf(os.Stderr, "goals: %s\n", s.Name) })
+	if *only == "" || slices.Contains(strings.Split(*only, ","), "goals") {
+		some := slices.DeleteFunc(all, func(s sim.Scenario) bool { return !strings.Contains(s.Name, *one) })
+		err := sim.Goals(some, *share, func(markdown string) {
+			fmt.Print(markdown)
+			text.WriteString(markdown)
+		})
 		if err != nil {
 			return err
 		}
-		fmt.Println(part)
-		text.WriteString(part)
 	}
 	if *into == "" {
 		return nil
