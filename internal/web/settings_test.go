@@ -47,7 +47,7 @@ func TestSettings(t *testing.T) {
 		"Metrics of instances", "prod.cart.r1.0", "connection refused",
 		"Project harbor", "Put in force by ann", "slipway.yaml in force", "API_TOKEN: (hidden)", "project: harbor",
 		"Nobody may read without signing in", "After 5 failed tries from one address the next waits 1 s, then twice as long each time, up to 1 min", "Only admins see the tokens",
-		"Submit a change POST /changes no yes yes", "Put a slipway.yaml in force PUT /project no no yes", "Changes, newest first GET /changes yes yes yes",
+		"Submit a change POST /changes no yes yes", "Put a slipway.yaml in force PUT /project no no yes", "Changes, newest first, and how they stand GET /changes yes yes yes",
 		"Licences of what is built in", "htmx", "uplot", "Permission")
 	r.hides("hunter2", "Make a token")
 	r.has(`<i>1</i>project: harbor`)
