@@ -263,6 +263,9 @@ func cloneRollout(r delivery.Rollout) delivery.Rollout {
 	r.Paused = clone(r.Paused)
 	if r.Verdict = clone(r.Verdict); r.Verdict != nil {
 		r.Verdict.Checks = slices.Clone(r.Verdict.Checks)
+		for i := range r.Verdict.Checks {
+			r.Verdict.Checks[i].Words = clone(r.Verdict.Checks[i].Words)
+		}
 	}
 	return r
 }
