@@ -123,6 +123,16 @@ func (l *Loop) Board(ctx context.Context) (delivery.Board, error) {
 	return b, nil
 }
 
+// Project returns the project in force. It is shared with others who ask and must not
+// be changed.
+func (l *Loop) Project(ctx context.Context) (delivery.Project, error) {
+	o, err := l.overview(ctx)
+	if err != nil {
+		return delivery.Project{}, err
+	}
+	return o.Project, nil
+}
+
 // shared is an answer that many ask for at once. It is worked out once for each
 // key; whoever asks meanwhile waits for it.
 type shared[K comparable, V any] struct {

@@ -108,6 +108,9 @@ func TestBoardIsOfNowAndShared(t *testing.T) {
 		if &first.Services[0] != &again.Services[0] {
 			t.Error("the board was worked out twice in one moment")
 		}
+		if p, err := h.Project(t.Context()); err != nil || p.Name != first.Project || len(p.Services) != len(first.Services) {
+			t.Errorf("Project = %q with %d services, %v", p.Name, len(p.Services), err)
+		}
 		if c := first.Services[0].Cells[1]; c.Version != "v1" || c.Healthy != c.Want || c.Want == 0 || c.Flight != nil || first.Deployable != 1 {
 			t.Errorf("board = %+v", first)
 		}

@@ -48,6 +48,7 @@ type world struct {
 	wants     part[delivery.Want]
 	rollouts  part[delivery.Rollout]
 	ended     part[delivery.Rollout]
+	endedOf   []delivery.ChangeID // whose final rollouts those are
 	releases  map[delivery.ReleaseID]delivery.Release
 	missing   bool // a release that is named could not be found
 }
@@ -94,7 +95,10 @@ func refresh(ctx context.Context, q querier, old *world) (*world, error) {
 		now.rollouts, err = load(ctx, q, selectRollouts, old.rollouts)
 	}
 	if err == nil && (stale(partStables) || stale(partHolds) || stale(partRollouts)) {
-		now.ended, err = now.findEnded(ctx, q, old.ended)
+		if ids := now.settledChanges(); stale(partRollouts) || !slices.Equal(ids, old.endedOf) {
+			now.endedOf = ids
+			now.ended, err = findEnded(ctx, q, ids, old.ended)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -145,23 +149,31 @@ func (p *part[T]) add(ctx context.Context, q querier, old part[T], text string, 
 			}
 		}
 		p.decoded[doc] = v
+		if p.list == nil {
+			p.list = make([]T, 0, len(old.list)+8) // as long as it was, or a little longer
+		}
 		p.list = append(p.list, v)
 	}
 	return rows.Err()
 }
 
-// findEnded reads the final rollouts of every change that a stable or a hold names.
-func (w *world) findEnded(ctx context.Context, q querier, old part[delivery.Rollout]) (part[delivery.Rollout], error) {
-	changes := map[delivery.ChangeID]bool{}
-	for _, s := range w.stables.list {
-		changes[s.Change] = true
+// settledChanges returns every change that a stable or a hold names, in order.
+func (w *world) settledChanges() []delivery.ChangeID {
+	changes := make(map[delivery.ChangeID]bool, len(w.endedOf))
+	for i := range w.stables.list {
+		changes[w.stables.list[i].Change] = true
 	}
-	for _, h := range w.holds.list {
-		changes[h.Change] = true
+	for i := range w.holds.list {
+		changes[w.holds.list[i].Change] = true
 	}
 	delete(changes, 0)
+	return slices.Sorted(maps.Keys(changes))
+}
+
+// findEnded reads the final rollouts of changes.
+func findEnded(ctx context.Context, q querier, changes []delivery.ChangeID, old part[delivery.Rollout]) (part[delivery.Rollout], error) {
 	now := part[delivery.Rollout]{decoded: make(map[string]delivery.Rollout, len(old.decoded))}
-	for some := range slices.Chunk(slices.Sorted(maps.Keys(changes)), endedAtOnce) {
+	for some := range slices.Chunk(changes, endedAtOnce) {
 		ids := make([]any, endedAtOnce)
 		for i := range ids { // the last one fills what is left: it is the same statement
 			ids[i] = some[min(i, len(some)-1)]

@@ -66,6 +66,9 @@ func aside(t testing.TB, s *Store) World {
 	for _, s := range w.Stables {
 		changes[s.Change] = true
 	}
+	for _, h := range w.Holds {
+		changes[h.Change] = true
+	}
 	delete(changes, 0)
 	for _, id := range slices.Sorted(maps.Keys(changes)) {
 		for _, r := range must[[]delivery.Rollout](t)(s.Rollouts(t.Context(), RolloutQuery{Change: id, Limit: MaxLimit})) {
@@ -122,6 +125,28 @@ func TestSnapshot(t *testing.T) {
 	}
 	if n := len(must[World](t)(s.Snapshot(t.Context())).Ended); n != 1 {
 		t.Errorf("%d ended rollouts of the stable change, want 1", n)
+	}
+	// What has ended is found for who names it next, and lost with who named it last.
+	other := start(t, s, "s003", "prod")
+	var hold delivery.Hold
+	for i, fn := range []func(*Tx) error{
+		func(tx *Tx) error { other.State = delivery.Cancelled; _, err := tx.SaveRollout(other); return err },
+		func(tx *Tx) (err error) {
+			hold, err = tx.PutHold(delivery.Hold{Kind: delivery.Quarantine, Service: "s003", Release: other.To, Change: other.Change})
+			return err
+		},
+		func(tx *Tx) error {
+			_, err := tx.PutHold(delivery.Hold{Kind: delivery.Pinned, Service: "s004", Env: "prod"})
+			return err
+		},
+		func(tx *Tx) error { _, err := tx.LiftHold(hold.ID, "ann", "", noon); return err },
+	} {
+		write(t, s, fn)
+		now := must[World](t)(s.Snapshot(t.Context()))
+		same(t, fmt.Sprint("Snapshot after step ", i), now, aside(t, s))
+		if n, want := len(now.Ended), []int{1, 2, 2, 1}[i]; n != want {
+			t.Errorf("step %d: %d have ended, want %d", i, n, want)
+		}
 	}
 }
 

@@ -211,7 +211,7 @@ func (w *Web) ahead(ctx context.Context, of changeFacts) ([]string, error) {
 	if of.Change.Only != "" || last.State.Final() && last.State != delivery.Done {
 		return nil, nil
 	}
-	p, _, err := w.d.Store.Project(ctx)
+	p, err := w.d.Loop.Project(ctx)
 	if err != nil {
 		return nil, err
 	}

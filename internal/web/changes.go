@@ -217,7 +217,7 @@ func outcomeSentence(r delivery.Rollout) string {
 
 // changeChoices are the fields of the filter.
 func (w *Web) changeChoices(ctx context.Context, f control.ChangeFilter) ([]choice, error) {
-	p, _, err := w.d.Store.Project(ctx)
+	p, err := w.d.Loop.Project(ctx)
 	if err != nil && !isNoProject(err) {
 		return nil, err
 	}

@@ -72,7 +72,7 @@ func (w *Web) commandsFor(ctx context.Context, who delivery.Who, query string) (
 	}
 	out = append(out, changes...)
 	if query != "" {
-		p, _, err := w.d.Store.Project(ctx)
+		p, err := w.d.Loop.Project(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("web: commands: %w", err)
 		}

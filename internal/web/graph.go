@@ -44,7 +44,7 @@ const (
 
 func (w *Web) graph(ctx context.Context, q request) (page, error) {
 	p := page{Tab: "graph", Title: "Graph", Name: "graph", Live: true}
-	project, _, err := w.d.Store.Project(ctx)
+	project, err := w.d.Loop.Project(ctx)
 	if none := nothingYet(project, err); none != nil {
 		p.View = graphView{Empty: none}
 		return p, nil

@@ -37,7 +37,7 @@ const (
 
 func (w *Web) numbers(ctx context.Context, q request) (page, error) {
 	p := page{Tab: "numbers", Title: "Metrics", Name: "numbers", Live: true}
-	project, _, err := w.d.Store.Project(ctx)
+	project, err := w.d.Loop.Project(ctx)
 	if none := nothingYet(project, err); none != nil {
 		p.View = numbersView{Empty: none}
 		return p, nil
