@@ -241,7 +241,7 @@ func TestDeployFromThePage(t *testing.T) {
 		has(`<option value="v10" selected>v10 (new)</option>`, `<option value="v1">v1 (new)</option>`, `name="planned" value="1"`).hides("slipway deploy cart VERSION")
 	dora.get("/act/deploy?service=payment").want(http.StatusOK).says("slipway deploy payment VERSION --from PATH")
 	choice := "/act/deploy?" + url.Values{"service": {"cart"}, "version": {"v1"}, "planned": {"1"}}.Encode()
-	to, fields := dora.get(choice).want(http.StatusOK).says("starts v1 in staging, then prod by itself; all traffic at once in prod", "The way", "slipway deploy cart v1").form()
+	to, fields := dora.get(choice).want(http.StatusOK).says("starts v1 in staging, then prod by itself; all traffic at once in prod", "Plan", "slipway deploy cart v1").form()
 	if has, err := h.bundles.List(t.Context()); err != nil || len(has) != 0 {
 		t.Errorf("looking kept %d bundles, %v", len(has), err)
 	}

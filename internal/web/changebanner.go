@@ -284,7 +284,7 @@ func held(of changeFacts, at clocks) []string {
 func holdSentence(h store.HoldRecord, at clocks) string {
 	if h.Lifted == nil {
 		why := ""
-		if h.By != "slipway" { // the verdict says it otherwise
+		if h.By != "slipway" && h.Why != "" { // the verdict says it otherwise
 			why = " (" + inert(h.Why) + ")"
 		}
 		return fmt.Sprintf("%s is on hold%s: it is not tried again until the hold is released.", inert(h.Version), why)

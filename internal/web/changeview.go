@@ -145,15 +145,19 @@ const unknownApart = "difference not known yet"
 
 func whyRowOf(c delivery.Check) whyRow {
 	row := whyRow{Name: checkName(c), Sign: signOf(c.Outcome), Culprit: c.Culprit, Is: "–", Was: "–"}
+	amount, rate := func(v float64) string { return amountOf(v, c.Unit) }, strings.HasPrefix(c.Unit, "1/")
+	if rate { // its name says of what
+		amount = digits
+	}
 	if c.NCanary > 0 {
-		row.Is = amountOf(c.Canary, c.Unit)
+		row.Is = amount(c.Canary)
 	}
 	if c.NStable > 0 {
-		row.Was = amountOf(c.Stable, c.Unit)
+		row.Was = amount(c.Stable)
 	}
 	if w := c.Words; w != nil {
 		row.Apart = inert(strings.TrimPrefix(cmp.Or(w.Apart, w.Counts), unknownApart))
-		if !strings.Contains(c.Unit, "/") { // of a rate its name says the unit
+		if !rate {
 			row.Is, row.Was = w.Canary, w.Stable
 		}
 	} else {

@@ -114,8 +114,8 @@ func amountOf(v float64, unit string) string {
 	case "":
 		return digits(v)
 	}
-	if strings.HasPrefix(unit, "1/") {
-		return digits(v) // its name says of what
+	if per, ok := strings.CutPrefix(unit, "1/"); ok {
+		return digits(v) + "/" + per
 	}
 	return digits(v) + " " + unit
 }
