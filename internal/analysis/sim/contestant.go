@@ -39,48 +39,7 @@ func entrants() []entrant {
 		}
 		return plan
 	}
-	careful := []Step{{Weight: .01, Hold: 10}, {Weight: .1, Hold: 10, Proven: true}, {Weight: .5, Hold: 10, Proven: true}}
-	return append(kayentas(), []entrant{
-		{
-			"slipway", "internal/analysis with its default margins", careful,
-			func(b *blueprint, before analysis.Arm) contestant { return newOurs(b, before, defaults()) },
-		},
-		{
-			"slipway, no margin", "the same, asked to find any harm", careful,
-			func(b *blueprint, before analysis.Arm) contestant { return newOurs(b, before, strict()) },
-		},
-		{
-			"slipway, errors only", "the default margins of a policy that judges errors and nothing else", careful,
-			func(b *blueprint, before analysis.Arm) contestant {
-				return newOurs(b, before, only(defaults(), delivery.FamilyErrors))
-			},
-		},
-		{
-			"slipway, errors only, no margin", "the same, asked to find any harm", careful,
-			func(b *blueprint, before analysis.Arm) contestant {
-				return newOurs(b, before, only(strict(), delivery.FamilyErrors))
-			},
-		},
-		{
-			"slipway, latency only", "the default margins of a policy that judges latency and nothing else", careful,
-			func(b *blueprint, before analysis.Arm) contestant {
-				return newOurs(b, before, only(defaults(), delivery.FamilyLatency))
-			},
-		},
-		{
-			"slipway, latency only, no margin", "the same, asked to find any harm", careful,
-			func(b *blueprint, before analysis.Arm) contestant {
-				return newOurs(b, before, only(strict(), delivery.FamilyLatency))
-			},
-		},
-		{
-			"slipway, counts alone", "the same without sticky keys: each request is taken for a caller of its own", careful,
-			func(b *blueprint, before analysis.Arm) contestant {
-				o := newOurs(b, before, defaults())
-				o.raw = true
-				return o
-			},
-		},
+	return slices.Concat(kayentas(), slipways(), []entrant{
 		{"oracle", "Wald's sequential test, told both error rates and all times beforehand", nil, newOracle},
 		{
 			"fixed 99 %", "Flagger's default: success of the canary in the last minute at least 99 %, one failed check", minutes(.1, .2, .3, .4, .5),
@@ -124,7 +83,54 @@ func entrants() []entrant {
 		{"GrowthBook", "its sequential test of a difference of shares (asymptotic confidence sequence, N* 5000), each second", nil, newGrowthBook},
 		{"KS each minute", "Kolmogorov and Smirnov on all times so far, one-sided 1 %", nil, newKS},
 		{"CDF band", "Howard and Ramdas' band around both distributions, as Lindon et al. use it, each second", nil, newBand},
-	}...)
+	})
+}
+
+// slipways are our own judge, by what it is asked to find.
+func slipways() []entrant {
+	careful := []Step{{Weight: .01, Hold: 10}, {Weight: .1, Hold: 10, Proven: true}, {Weight: .5, Hold: 10, Proven: true}}
+	return []entrant{
+		{
+			"slipway", "internal/analysis with its default margins", careful,
+			func(b *blueprint, before analysis.Arm) contestant { return newOurs(b, before, defaults()) },
+		},
+		{
+			"slipway, no margin", "the same, asked to find any harm", careful,
+			func(b *blueprint, before analysis.Arm) contestant { return newOurs(b, before, strict()) },
+		},
+		{
+			"slipway, errors only", "the default margins of a policy that judges errors and nothing else", careful,
+			func(b *blueprint, before analysis.Arm) contestant {
+				return newOurs(b, before, only(defaults(), delivery.FamilyErrors))
+			},
+		},
+		{
+			"slipway, errors only, no margin", "the same, asked to find any harm", careful,
+			func(b *blueprint, before analysis.Arm) contestant {
+				return newOurs(b, before, only(strict(), delivery.FamilyErrors))
+			},
+		},
+		{
+			"slipway, latency only", "the default margins of a policy that judges latency and nothing else", careful,
+			func(b *blueprint, before analysis.Arm) contestant {
+				return newOurs(b, before, only(defaults(), delivery.FamilyLatency))
+			},
+		},
+		{
+			"slipway, latency only, no margin", "the same, asked to find any harm", careful,
+			func(b *blueprint, before analysis.Arm) contestant {
+				return newOurs(b, before, only(strict(), delivery.FamilyLatency))
+			},
+		},
+		{
+			"slipway, counts alone", "the same without sticky keys: each request is taken for a caller of its own", careful,
+			func(b *blueprint, before analysis.Arm) contestant {
+				o := newOurs(b, before, defaults())
+				o.raw = true
+				return o
+			},
+		},
+	}
 }
 
 func entrantNamed(name string) (entrant, bool) {
