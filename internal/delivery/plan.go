@@ -77,11 +77,11 @@ func (s Step) String() string {
 	}
 	switch {
 	case s.Proven && s.Hold > 0:
-		fmt.Fprintf(&b, " for %s and until proven", s.Hold)
+		fmt.Fprintf(&b, " for %s and until proven", Lasting(s.Hold))
 	case s.Proven:
 		b.WriteString(" until proven")
 	case s.Hold > 0:
-		fmt.Fprintf(&b, " for %s", s.Hold)
+		fmt.Fprintf(&b, " for %s", Lasting(s.Hold))
 	}
 	if len(s.Test) > 0 && s.Do != DoTest {
 		b.WriteString(", then test")

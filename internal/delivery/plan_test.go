@@ -27,7 +27,7 @@ func TestStepString(t *testing.T) {
 		{delivery.Step{Do: delivery.DoExpand}, "expand"},
 		{delivery.Step{Do: delivery.DoMatch}, "match"},
 		{delivery.Step{Do: delivery.DoMirror}, "mirror"},
-		{delivery.Step{Do: delivery.DoHold, Hold: time.Minute}, "hold for 1m0s"},
+		{delivery.Step{Do: delivery.DoHold, Hold: time.Minute}, "hold for 1m"},
 		{delivery.Step{Do: delivery.DoAnalyse, Proven: true}, "analyse until proven"},
 		{delivery.Step{Do: delivery.DoPromote}, "promote"},
 		{delivery.Step{Do: delivery.DoContract}, "contract"},

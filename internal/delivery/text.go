@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -51,6 +52,18 @@ func Plural[N ~int | ~int64 | ~uint64](n N, thing string) string {
 		thing += "s"
 	}
 	return Grouped(n) + " " + thing
+}
+
+// Lasting writes a length of time without the zeros at its end: 10m, not 10m0s.
+func Lasting(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 // Grouped writes a whole number with a comma between thousands.

@@ -41,7 +41,7 @@ func (d *decoder) judge(at string, j *judgeDoc) {
 	d.between(at+".at_least", j.AtLeast, 1, maxUnits)
 	d.above(at+".cold", j.Cold, "say 1s to wait for no cache")
 	if j.Cold != nil && time.Duration(*j.Cold) > maxCold {
-		d.wrong(at+".cold", fmt.Sprintf("must be at most %s, is %s", spanText(maxCold), spanText(time.Duration(*j.Cold))), "say "+spanText(maxCold))
+		d.wrong(at+".cold", fmt.Sprintf("must be at most %s, is %s", delivery.Lasting(maxCold), delivery.Lasting(time.Duration(*j.Cold))), "say "+delivery.Lasting(maxCold))
 	}
 	d.slo(at+".slo", j.SLO)
 	if n := len(j.Metrics.names); n > maxMetrics {
@@ -64,7 +64,7 @@ func (d *decoder) slo(at string, s *sloDoc) {
 	d.share(at+".within", s.Within)
 	d.above(at+".latency", s.Latency, "say 500ms, or remove it")
 	if p := s.Patience; p != nil && (time.Duration(*p) < time.Second || time.Duration(*p) > maxPatience) {
-		d.wrong(at+".patience", fmt.Sprintf("must be from 1s to %s, is %s", spanText(maxPatience), spanText(time.Duration(*p))), "say 10s")
+		d.wrong(at+".patience", fmt.Sprintf("must be from 1s to %s, is %s", delivery.Lasting(maxPatience), delivery.Lasting(time.Duration(*p))), "say 10s")
 	}
 	if s.Errors == nil && s.Latency == nil && s.Patience == nil && s.Within == nil && !d.broken(at) {
 		d.wrong(at, "promises nothing", "say errors: 0.01, latency: 500ms, or both")

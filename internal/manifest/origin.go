@@ -82,8 +82,8 @@ func (e *explainer) service(at string, s delivery.Service, envs []delivery.Envir
 	default:
 		e.say(at+".health", "none")
 	}
-	e.say(at+".health.interval", spanText(h.Interval))
-	e.say(at+".health.timeout", spanText(h.Timeout))
+	e.say(at+".health.interval", delivery.Lasting(h.Interval))
+	e.say(at+".health.timeout", delivery.Lasting(h.Timeout))
 	e.say(at+".health.rise", strconv.Itoa(h.Rise))
 	e.say(at+".health.fall", strconv.Itoa(h.Fall))
 	e.say(at+".needs", needsText(s.Run.Needs))
@@ -97,8 +97,8 @@ func (e *explainer) service(at string, s delivery.Service, envs []delivery.Envir
 		e.say(at+".metrics.path", cmp.Or(m.Path, "/metrics"))
 		e.say(at+".metrics.port", textOr(m.Port == 0, "the instance's own", strconv.Itoa(m.Port)))
 	}
-	e.say(at+".stop.drain", spanText(s.Run.Stop.Drain))
-	e.say(at+".stop.grace", spanText(s.Run.Stop.Grace))
+	e.say(at+".stop.drain", delivery.Lasting(s.Run.Stop.Drain))
+	e.say(at+".stop.grace", delivery.Lasting(s.Run.Stop.Grace))
 	l := s.Run.Limits
 	e.say(at+".limits.memory", bounded64(l.MemoryBytes, "B"))
 	e.say(at+".limits.cpus", orElse(l.CPUs, "unbounded"))
@@ -123,7 +123,7 @@ func (e *explainer) strategy(at string, s delivery.Strategy) {
 	for i, step := range s.Steps {
 		one := fmt.Sprintf("%s.steps[%d]", at, i)
 		e.say(one+".weight", step.Weight.String())
-		e.say(one+".hold", spanText(step.Hold))
+		e.say(one+".hold", delivery.Lasting(step.Hold))
 		e.say(one+".proven", strconv.FormatBool(step.Proven))
 		e.say(one+".max", limitText(step.Max))
 		e.say(one+".approve", strconv.FormatBool(step.Approve))
@@ -131,7 +131,7 @@ func (e *explainer) strategy(at string, s delivery.Strategy) {
 	switch s.Kind {
 	case delivery.BlueGreen:
 		e.say(at+".test", orNone(quote(s.Test)))
-		e.say(at+".test_timeout", spanText(s.TestTimeout))
+		e.say(at+".test_timeout", delivery.Lasting(s.TestTimeout))
 	case delivery.Rolling:
 		e.say(at+".max_surge", strconv.Itoa(s.MaxSurge))
 		e.say(at+".max_unavailable", strconv.Itoa(s.MaxUnavailable))
@@ -139,9 +139,9 @@ func (e *explainer) strategy(at string, s delivery.Strategy) {
 		e.say(at+".twin", strconv.FormatBool(s.Twin))
 	case delivery.Recreate: // has nothing of its own
 	}
-	e.say(at+".deadline", spanText(s.Deadline))
-	e.say(at+".soak", spanText(s.Soak))
-	e.say(at+".window", spanText(s.Window))
+	e.say(at+".deadline", delivery.Lasting(s.Deadline))
+	e.say(at+".soak", delivery.Lasting(s.Soak))
+	e.say(at+".window", delivery.Lasting(s.Window))
 	e.say(at+".on_silence", string(s.OnSilence))
 	e.say(at+".supersede", string(s.Supersede))
 	e.judge(at+".judge", s.Judge)
@@ -165,19 +165,7 @@ func limitText(d time.Duration) string {
 	if d == 0 {
 		return "no limit"
 	}
-	return spanText(d)
-}
-
-// spanText writes a duration without the zeros at its end: 10m, not 10m0s.
-func spanText(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
+	return delivery.Lasting(d)
 }
 
 func orNone(s string) string {

@@ -83,7 +83,7 @@ func spanOrWord(d time.Duration, zero string) string {
 	if d == 0 {
 		return zero
 	}
-	return spanText(d)
+	return delivery.Lasting(d)
 }
 
 func limit(f *float64) string {

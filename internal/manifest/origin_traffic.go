@@ -17,7 +17,7 @@ func (e *explainer) traffic(at string, s delivery.Service) {
 	e.conditions(at+".match", t.Match, "every request")
 	timeout := spanOr(t.Timeout, time.Minute)
 	e.say(at+".timeout", timeout)
-	e.say(at+".per_try", textOr(t.PerTry == 0, timeout, spanText(t.PerTry)))
+	e.say(at+".per_try", textOr(t.PerTry == 0, timeout, delivery.Lasting(t.PerTry)))
 	e.say(at+".retries.attempts", countOr(t.Retries.Attempts, "3"))
 	e.say(at+".retries.budget", weightOr(t.Retries.Budget, delivery.Percent(20)))
 	e.say(at+".sticky", stickyText(t.Sticky))
@@ -40,8 +40,8 @@ func (e *explainer) traffic(at string, s delivery.Service) {
 	e.say(at+".ejection.first", spanOr(t.Ejection.First, time.Second))
 	e.say(at+".ejection.longest", spanOr(t.Ejection.Longest, 30*time.Second))
 	e.say(at+".ejection.most", weightOr(t.Ejection.Most, delivery.Percent(50)))
-	e.say(at+".slow_start", spanText(t.SlowStart))
-	e.say(at+".hold.for", textOr(t.Hold.For == 0, "none; 10s while a recreate is under way", spanText(t.Hold.For)))
+	e.say(at+".slow_start", delivery.Lasting(t.SlowStart))
+	e.say(at+".hold.for", textOr(t.Hold.For == 0, "none; 10s while a recreate is under way", delivery.Lasting(t.Hold.For)))
 	e.say(at+".hold.max", countOr(t.Hold.Max, "1000"))
 	e.say(at+".stream_idle", spanOr(t.Idle, 10*time.Minute))
 	e.say(at+".error_field", textOr(t.ErrorField == "", "none", t.ErrorField))
@@ -136,6 +136,6 @@ func textOr(which bool, yes, no string) string {
 
 func countOr(n int, zero string) string { return textOr(n == 0, zero, strconv.Itoa(n)) }
 
-func spanOr(d, zero time.Duration) string { return spanText(cmp.Or(d, zero)) }
+func spanOr(d, zero time.Duration) string { return delivery.Lasting(cmp.Or(d, zero)) }
 
 func weightOr(w, zero delivery.Weight) string { return cmp.Or(w, zero).String() }

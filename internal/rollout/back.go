@@ -28,7 +28,7 @@ func (d *decider) back() bool {
 		d.revert(delivery.CauseProgress, fmt.Sprintf("%s exited %s during its rollout%s", r.Version, plural(f.New.Restarts, "time"), d.trouble()), "")
 	case d.stalled():
 		d.revert(delivery.CauseProgress, fmt.Sprintf("no progress for %s: %d of %s of %s ready, %d healthy%s",
-			r.Plan.Deadline, f.New.Ready, plural(d.wanted(), "instance"), r.Version, f.New.Healthy, d.trouble()), "")
+			delivery.Lasting(r.Plan.Deadline), f.New.Ready, plural(d.wanted(), "instance"), r.Version, f.New.Healthy, d.trouble()), "")
 	default:
 		return false
 	}

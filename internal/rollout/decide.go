@@ -51,7 +51,7 @@ func (d *decider) waitUpTo(limit time.Time, on, what, lifts string) {
 
 func (d *decider) waitHealthy(need int) {
 	d.waitUpTo(d.deadline(), "instances", fmt.Sprintf("%d of %s of %s healthy%s", d.f.New.Healthy, plural(need, "instance"), d.r.Version, d.trouble()),
-		"the data plane sees them healthy; without progress for "+d.r.Plan.Deadline.String()+" it goes back")
+		"the data plane sees them healthy; without progress for "+delivery.Lasting(d.r.Plan.Deadline)+" it goes back")
 }
 
 func (d *decider) waitDecision(what string) {

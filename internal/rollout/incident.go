@@ -30,7 +30,7 @@ func (d *decider) stopped(s delivery.Step) bool {
 		return false
 	}
 	if s.Max > 0 && d.spent(d.r.Shifted) >= s.Max {
-		d.decide("judged for " + s.Max.String() + ", and there is an incident")
+		d.decide("judged for " + delivery.Lasting(s.Max) + ", and there is an incident")
 		return true
 	}
 	var limit time.Time

@@ -146,7 +146,7 @@ func (d *decider) starting() {
 		d.wait("instances", "stopping "+d.r.Was+" before "+d.r.Version+" starts", "they are gone", "", time.Time{})
 	case d.f.New.Ready < s.New:
 		d.waitUpTo(d.deadline(), "instances", fmt.Sprintf("%d of %s of %s ready%s", d.f.New.Ready, plural(s.New, "instance"), d.r.Version, d.trouble()),
-			"they answer their health check; without progress for "+d.r.Plan.Deadline.String()+" it goes back")
+			"they answer their health check; without progress for "+delivery.Lasting(d.r.Plan.Deadline)+" it goes back")
 	case len(d.r.Plan.Steps) == 0:
 		d.to(delivery.Finishing, "all instances ready; moving all traffic")
 	default:
@@ -186,7 +186,7 @@ func (d *decider) judging() {
 	case d.held():
 	case d.stopped(s):
 	case d.spent(d.r.Shifted) < s.Hold:
-		d.wait("hold", "held at "+s.Weight.String()+" for "+s.Hold.String(), "passes by itself", "", d.at(d.r.Shifted, s.Hold))
+		d.wait("hold", "held at "+s.Weight.String()+" for "+delivery.Lasting(s.Hold), "passes by itself", "", d.at(d.r.Shifted, s.Hold))
 	case !d.proven(s):
 	case s.Approve && d.r.Approved <= d.r.Step && s.Do == delivery.DoStart:
 		d.to(delivery.Waiting, "waiting for a person to switch")
@@ -250,7 +250,7 @@ func (d *decider) soaking() {
 	case !d.acknowledged(d.whole()):
 		d.wait("data plane", "asked the data plane for all traffic", "it acknowledges", "", time.Time{})
 	case d.spent(d.r.Shifted) < d.r.Plan.Soak:
-		d.wait("soak", "watched at full traffic for "+d.r.Plan.Soak.String(), "passes by itself", "", d.at(d.r.Shifted, d.r.Plan.Soak))
+		d.wait("soak", "watched at full traffic for "+delivery.Lasting(d.r.Plan.Soak), "passes by itself", "", d.at(d.r.Shifted, d.r.Plan.Soak))
 	default:
 		if d.r.From != d.r.To { // the pointer, and what a rollback goes to, stay when nothing changed
 			d.m.Stable = &delivery.Stable{
@@ -333,7 +333,7 @@ func (d *decider) proven(s delivery.Step) bool {
 	case d.convinced(s):
 		return true
 	case s.Max > 0 && d.spent(d.r.Shifted) >= s.Max:
-		d.decide("judged for " + s.Max.String() + " and still " + string(d.outcome()))
+		d.decide("judged for " + delivery.Lasting(s.Max) + " and still " + string(d.outcome()))
 		return false
 	}
 	on, what := "not enough data", "the judge has not proven "+d.r.Version+" no worse yet"
@@ -345,7 +345,7 @@ func (d *decider) proven(s delivery.Step) bool {
 	}
 	lifts, limit := fmt.Sprintf("enough requests, or slipway promote %d --env %s --finish", d.r.Change, d.r.Env), time.Time{}
 	if s.Max > 0 {
-		lifts += "; after " + s.Max.String() + " a person decides"
+		lifts += "; after " + delivery.Lasting(s.Max) + " a person decides"
 		limit = d.at(d.r.Shifted, s.Max)
 	}
 	d.waitUpTo(limit, on, what, lifts)

@@ -99,7 +99,7 @@ func TestNext(t *testing.T) {
 		{"no steps", delivery.Starting, 0, func(r *row, _ *seen) { r.Plan.Steps = nil }, delivery.Finishing, 0, "", "all instances ready"},
 		{"paused", delivery.Starting, 0, func(r *row, f *seen) { few(r, f); r.Asked = ask(delivery.AskPause) }, delivery.Starting, 0, "pause", "paused by ada"},
 		{"crashes", delivery.Starting, 0, func(_ *row, f *seen) { f.New.Restarts, f.New.Trouble = 3, "exit status 1" }, delivery.Reverting, 0, "", "exited 3 times during its rollout; exit status 1"},
-		{"deadline", delivery.Starting, 0, func(r *row, f *seen) { few(r, f); r.Progress.At = noon.Add(-5 * minute) }, delivery.Reverting, 0, "", "no progress for 5m0s: 0 of 1 instance of v2 ready"},
+		{"deadline", delivery.Starting, 0, func(r *row, f *seen) { few(r, f); r.Progress.At = noon.Add(-5 * minute) }, delivery.Reverting, 0, "", "no progress for 5m: 0 of 1 instance of v2 ready"},
 		{"no deadline", delivery.Starting, 0, func(r *row, f *seen) { few(r, f); r.Progress.At, r.Plan.Deadline = noon.Add(-time.Hour), 0 }, delivery.Starting, 0, "instances", "ready"},
 		{"old still runs", delivery.Starting, 0, func(r *row, f *seen) { r.Plan.Steps[0].Dark = true }, delivery.Starting, 0, "instances", "stopping v1 before v2 starts"},
 
@@ -112,12 +112,12 @@ func TestNext(t *testing.T) {
 		{"preview not in force", delivery.Shifting, 0, func(r *row, f *seen) { r.Plan.Steps[0].Preview, f.Route = true, routed(2500) }, delivery.Shifting, 0, "data plane", "preview"},
 
 		{"proven", delivery.Judging, 0, func(_ *row, f *seen) { f.Verdict = verdict(delivery.Pass) }, delivery.Shifting, 1, "", "proven no worse at 25 %; next 50 %"},
-		{"hold", delivery.Judging, 0, func(r *row, f *seen) { f.Verdict, r.Shifted = verdict(delivery.Pass), noon }, delivery.Judging, 0, "hold", "held at 25 % for 1m0s passes by itself"},
+		{"hold", delivery.Judging, 0, func(r *row, f *seen) { f.Verdict, r.Shifted = verdict(delivery.Pass), noon }, delivery.Judging, 0, "hold", "held at 25 % for 1m passes by itself"},
 		{"no data", delivery.Judging, 0, nil, delivery.Judging, 0, "not enough data", "slipway promote 7 --env prod"},
 		{"inconclusive", delivery.Judging, 0, func(_ *row, f *seen) { f.Verdict = verdict(delivery.Inconclusive) }, delivery.Judging, 0, "not enough data", "not proven v2 no worse"},
 		{"error", delivery.Judging, 0, func(_ *row, f *seen) { f.Verdict = verdict(delivery.Broken) }, delivery.Judging, 0, "the judge's input is broken", "not proven v2"},
 		{"silence promotes", delivery.Judging, 0, func(r *row, _ *seen) { r.Plan.OnSilence = delivery.SilencePromotes }, delivery.Shifting, 1, "", "the plan promotes on silence"},
-		{"max", delivery.Judging, 0, func(r *row, _ *seen) { r.Shifted = noon.Add(-10 * minute) }, delivery.Waiting, 0, "", "judged for 10m0s and still no data"},
+		{"max", delivery.Judging, 0, func(r *row, _ *seen) { r.Shifted = noon.Add(-10 * minute) }, delivery.Waiting, 0, "", "judged for 10m and still no data"},
 		{"stable down", delivery.Judging, 0, func(_ *row, f *seen) { f.Old = rollout.Arm{Want: 4} }, delivery.Shifting, 1, "", "the stable release is down"},
 		{"stable ready, unseen", delivery.Judging, 0, func(_ *row, f *seen) { f.Old.Healthy = 0 }, delivery.Judging, 0, "not enough data", "promote"},
 		{"gate", delivery.Judging, 1, nil, delivery.Waiting, 1, "", "waiting for approval of 50 %"},
@@ -172,7 +172,7 @@ func TestNext(t *testing.T) {
 		{"fail", delivery.Finishing, 1, func(_ *row, f *seen) { f.Verdict = verdict(delivery.Fail) }, delivery.Reverting, 1, "", "errors"},
 
 		{"soaked", delivery.Soaking, 1, nil, delivery.Done, 1, "", "v2 is stable in prod"},
-		{"soaks", delivery.Soaking, 1, func(r *row, _ *seen) { r.Shifted = noon }, delivery.Soaking, 1, "soak", "watched at full traffic for 1m0s passes by itself"},
+		{"soaks", delivery.Soaking, 1, func(r *row, _ *seen) { r.Shifted = noon }, delivery.Soaking, 1, "soak", "watched at full traffic for 1m passes by itself"},
 		{"too few", delivery.Soaking, 1, func(_ *row, f *seen) { f.New.Healthy = 3 }, delivery.Soaking, 1, "instances", "3 of 4"},
 		{"weight gone", delivery.Soaking, 1, func(_ *row, f *seen) { f.Route = routed(5000) }, delivery.Soaking, 1, "data plane", "all traffic"},
 		{"fail at the end", delivery.Soaking, 1, func(_ *row, f *seen) { f.Verdict = verdict(delivery.Fail) }, delivery.Reverting, 1, "", "errors"},
