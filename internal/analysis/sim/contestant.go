@@ -89,39 +89,16 @@ func entrants() []entrant {
 // slipways are our own judge, by what it is asked to find.
 func slipways() []entrant {
 	careful := []Step{{Weight: .01, Hold: 10}, {Weight: .1, Hold: 10, Proven: true}, {Weight: .5, Hold: 10, Proven: true}}
+	judged := func(name, about string, p delivery.JudgePolicy) entrant {
+		return entrant{name, about, careful, func(b *blueprint, before analysis.Arm) contestant { return newOurs(b, before, p) }}
+	}
 	return []entrant{
-		{
-			"slipway", "internal/analysis with its default margins", careful,
-			func(b *blueprint, before analysis.Arm) contestant { return newOurs(b, before, defaults()) },
-		},
-		{
-			"slipway, no margin", "the same, asked to find any harm", careful,
-			func(b *blueprint, before analysis.Arm) contestant { return newOurs(b, before, strict()) },
-		},
-		{
-			"slipway, errors only", "the default margins of a policy that judges errors and nothing else", careful,
-			func(b *blueprint, before analysis.Arm) contestant {
-				return newOurs(b, before, only(defaults(), delivery.FamilyErrors))
-			},
-		},
-		{
-			"slipway, errors only, no margin", "the same, asked to find any harm", careful,
-			func(b *blueprint, before analysis.Arm) contestant {
-				return newOurs(b, before, only(strict(), delivery.FamilyErrors))
-			},
-		},
-		{
-			"slipway, latency only", "the default margins of a policy that judges latency and nothing else", careful,
-			func(b *blueprint, before analysis.Arm) contestant {
-				return newOurs(b, before, only(defaults(), delivery.FamilyLatency))
-			},
-		},
-		{
-			"slipway, latency only, no margin", "the same, asked to find any harm", careful,
-			func(b *blueprint, before analysis.Arm) contestant {
-				return newOurs(b, before, only(strict(), delivery.FamilyLatency))
-			},
-		},
+		judged("slipway", "internal/analysis with its default margins", defaults()),
+		judged("slipway, no margin", "the same, asked to find any harm", strict()),
+		judged("slipway, errors only", "the default margins of a policy that judges errors and nothing else", only(defaults(), delivery.FamilyErrors)),
+		judged("slipway, errors only, no margin", "the same, asked to find any harm", only(strict(), delivery.FamilyErrors)),
+		judged("slipway, latency only", "the default margins of a policy that judges latency and nothing else", only(defaults(), delivery.FamilyLatency)),
+		judged("slipway, latency only, no margin", "the same, asked to find any harm", only(strict(), delivery.FamilyLatency)),
 		{
 			"slipway, counts alone", "the same without sticky keys: each request is taken for a caller of its own", careful,
 			func(b *blueprint, before analysis.Arm) contestant {
