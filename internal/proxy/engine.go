@@ -81,9 +81,12 @@ func newEngine(o Options, boot string, files int) *engine {
 		faults: fault.New(bucket, o.Log), copies: mirror.New(mirror.Bounds()),
 		access:  accesslog.New(cmp.Or(o.AccessLog, filepath.Join(o.StateDir, "access.log")), o.Log),
 		spans:   otlp.NewSpans(otlp.From{Service: "slipway-proxy", Scope: "github.com/slipway-cd/slipway/internal/proxy", Version: o.Version}, o.Log),
-		records: cmp.Or(o.Records, otlp.NewRecords(otlp.From{}, o.Log)), // without, no line is handed to it
+		records: o.Records,
 		turn:    make(chan struct{}, 1),
 		fronts:  map[string]*front{}, leaving: map[*front]struct{}{}, draining: map[*endpoint]struct{}{},
+	}
+	if e.records == nil {
+		e.records = otlp.NewRecords(otlp.From{}, o.Log) // that no line is handed to
 	}
 	e.table.Store(&table{limits: limitsOf(delivery.PlaneLimits{}, files)})
 	return e

@@ -1,7 +1,6 @@
 package telemetry
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,7 +39,9 @@ type Telemetry struct {
 
 // New returns the telemetry of a control plane. It does no I/O.
 func New(d Deps) *Telemetry {
-	d.Records = cmp.Or(d.Records, otlp.NewRecords(otlp.From{}, d.Log)) // without, no line is handed to it
+	if d.Records == nil {
+		d.Records = otlp.NewRecords(otlp.From{}, d.Log) // that no line is handed to
+	}
 	return &Telemetry{
 		d: d, started: time.Now(),
 		spans: otlp.NewSpans(otlp.From{Service: "slipway", Scope: "github.com/slipway-cd/slipway/internal/telemetry", Version: d.Version}, d.Log),

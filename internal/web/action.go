@@ -45,7 +45,7 @@ func mayNot(who delivery.Who) string {
 	case who.Anonymous:
 		return access.Need(who, delivery.Deployer).Error()
 	}
-	return fmt.Sprintf("you are a %s, and this needs a %s", who.Access, delivery.Deployer)
+	return "you are " + who.Access.Words() + ", and this needs " + delivery.Deployer.Words()
 }
 
 // unless says why an action cannot be done, if nothing else forbids it already.
