@@ -71,7 +71,7 @@ func (j *Judge) apart(c delivery.Check, known [2]bool, m delivery.Metric) string
 	case c.Outcome == delivery.Fail && !(known[0] && c.Low > 0) && !(known[1] && c.High < 0):
 		return "beyond what chance explains, by how much is not known yet (p " + short(c.PValue, 2) + ")"
 	case !known[0] && !known[1]:
-		return "difference not known yet"
+		return delivery.ApartUnknown
 	case known[0] && c.Low > 0 && known[1]:
 		return "more by " + low + " to " + high + sure
 	case known[0] && c.Low > 0:
@@ -191,7 +191,7 @@ func (j *Judge) difference(low, high float64) string {
 	sure := j.sure()
 	switch {
 	case low <= -1 && high >= 1:
-		return "difference not known yet"
+		return delivery.ApartUnknown
 	case low > 0 && high >= 1:
 		return "worse by more than " + points(low) + sure
 	case low > 0:
@@ -213,7 +213,7 @@ func (j *Judge) sayLatency(c *delivery.Check, p *proof, t *threshold) {
 	}
 	w := delivery.CheckWords{Canary: seconds(c.Canary), Stable: seconds(c.Stable)}
 	if t.seen.blocks == 0 {
-		w.Apart = "difference not known yet"
+		w.Apart = delivery.ApartUnknown
 		w.Counts = fmt.Sprintf("in %s to it and %s to stable while its instances were fresh", plural(c.NCanary, "request"), count(c.NStable))
 	} else {
 		_, _, known := slower(p.bounds, Edge(p.bin+1))
@@ -227,7 +227,7 @@ func (j *Judge) delay(low, high float64, known [2]bool) string {
 	sure := j.sure()
 	switch {
 	case !known[0] && !known[1]:
-		return "difference not known yet"
+		return delivery.ApartUnknown
 	case known[0] && !known[1] && low > 0:
 		return "slower by more than " + seconds(low) + sure
 	case known[0] && !known[1]:

@@ -61,6 +61,10 @@ type Check struct {
 	Approx  bool       `json:"approx,omitempty"`  // from sums that others made: evidence is tempered, not exact
 }
 
+// ApartUnknown is what CheckWords.Apart says while the judge cannot tell how far apart
+// two values are.
+const ApartUnknown = "difference not known yet"
+
 // CheckWords is what a check's sentence says of two values, in parts.
 type CheckWords struct {
 	Canary  string `json:"canary"`            // "6.1 %"

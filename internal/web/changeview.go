@@ -139,10 +139,6 @@ func whyOf(of changeFacts) whyTable {
 	return t
 }
 
-// unknownApart is what a check's sentence ends with while the judge cannot tell how
-// far apart the two are: the sign says as much.
-const unknownApart = "difference not known yet"
-
 func whyRowOf(c delivery.Check) whyRow {
 	row := whyRow{Name: checkName(c), Sign: signOf(c.Outcome), Culprit: c.Culprit, Is: "–", Was: "–"}
 	amount, rate := func(v float64) string { return amountOf(v, c.Unit) }, strings.HasPrefix(c.Unit, "1/")
@@ -156,7 +152,7 @@ func whyRowOf(c delivery.Check) whyRow {
 		row.Was = amount(c.Stable)
 	}
 	if w := c.Words; w != nil {
-		row.Apart = inert(strings.TrimPrefix(cmp.Or(w.Apart, w.Counts), unknownApart))
+		row.Apart = inert(strings.TrimPrefix(cmp.Or(w.Apart, w.Counts), delivery.ApartUnknown)) // the sign says as much
 		if !rate {
 			row.Is, row.Was = w.Canary, w.Stable
 		}
