@@ -17,6 +17,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 	"github.com/slipway-cd/slipway/internal/traffic"
 	"github.com/slipway-cd/slipway/internal/traffic/traffictest"
 )
@@ -467,7 +468,7 @@ func TestRetryBudget(t *testing.T) {
 		})
 
 		dead := p
-		dead.Endpoints = append(slices.Clone(p.Endpoints), traffic.Endpoint{ID: "dead", Addr: traffictest.FreeAddr(t)})
+		dead.Endpoints = append(slices.Clone(p.Endpoints), traffic.Endpoint{ID: "dead", Addr: porttest.Free(t)})
 		caring(w, words, dead)
 		for range 60 {
 			(<-send(t.Context(), asking{addr: w.Addr, target: "/", method: http.MethodPost})).served(t, "r1")

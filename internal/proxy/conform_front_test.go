@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 	"github.com/slipway-cd/slipway/internal/traffic"
 	driver "github.com/slipway-cd/slipway/internal/traffic/proxy"
 	"github.com/slipway-cd/slipway/internal/traffic/traffictest"
@@ -68,7 +69,7 @@ func planeFront(t *testing.T, name string, fullOnly bool) *conformFront {
 	f.ours = true
 	w.Listeners, w.Routes = nil, nil
 	for i, l := range lanes {
-		l.addr = traffictest.FreeAddr(t)
+		l.addr = porttest.Free(t)
 		env := fmt.Sprint("lane", i)
 		w.Listeners = append(w.Listeners, traffic.Listener{Name: env, Addr: l.addr, Env: env})
 		w.Routes = append(w.Routes, traffic.Route{

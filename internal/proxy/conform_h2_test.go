@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 	"github.com/slipway-cd/slipway/internal/traffic"
 	driver "github.com/slipway-cd/slipway/internal/traffic/proxy"
 	"github.com/slipway-cd/slipway/internal/traffic/traffictest"
@@ -273,7 +274,7 @@ func TestConformHTTP2Instance(t *testing.T) {
 		addrs[c.name] = in
 		env := strings.ReplaceAll(c.name, " ", "-")
 		env = strings.ToLower(strings.ReplaceAll(env, "/", "-"))
-		w.Listeners = append(w.Listeners, traffic.Listener{Name: env, Addr: traffictest.FreeAddr(t), Env: env})
+		w.Listeners = append(w.Listeners, traffic.Listener{Name: env, Addr: porttest.Free(t), Env: env})
 		w.Routes = append(w.Routes, traffic.Route{
 			Name: env + "/echo", Env: env, Service: "echo", Gen: 1, Hosts: []string{""}, Salt: "s",
 			Pools: []traffic.Pool{{

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 	"github.com/slipway-cd/slipway/internal/traffic"
 	"github.com/slipway-cd/slipway/internal/traffic/traffictest"
 )
@@ -213,7 +214,7 @@ func TestMirrorCopiesNothingElse(t *testing.T) {
 	t.Parallel()
 	x := newMirrored(t, traffic.Mirror{Share: delivery.Full, Unsafe: true}, delivery.HTTP1)
 	x.Plane.Trusted = []string{} // nobody
-	edge := traffictest.FreeAddr(t)
+	edge := porttest.Free(t)
 	x.Listeners = append(x.Listeners, traffic.Listener{Name: "prod/shop>cart", Addr: edge, Env: "prod", Only: "prod/shop", Caller: "cart"})
 	x.apply(traffic.Mirror{Share: delivery.Full, Unsafe: true})
 	x.Routes[0].Preview = "r2"
@@ -366,7 +367,7 @@ func TestMirrorFailsAlone(t *testing.T) {
 	x := newMirrored(t, traffic.Mirror{Share: delivery.Full}, delivery.HTTP1)
 	x.send(t, request(t, http.MethodGet, "http://"+x.Addr+"/", nil))
 	x.settle(t, 1)
-	x.pools[0].Endpoints[0].Addr = traffictest.FreeAddr(t)
+	x.pools[0].Endpoints[0].Addr = porttest.Free(t)
 	x.apply(traffic.Mirror{Share: delivery.Full})
 	for range 10 {
 		x.send(t, request(t, http.MethodGet, "http://"+x.Addr+"/", nil))

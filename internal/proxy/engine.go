@@ -262,6 +262,7 @@ func (e *engine) install(t *table, fresh []*front) {
 		e.serve(f)
 	}
 	for _, f := range gone {
+		f.yield() // before the table is said to be in force: its address may be wanted again
 		e.spawn(func(ctx context.Context) {
 			f.leave(ctx)
 			e.mu.Lock()

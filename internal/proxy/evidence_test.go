@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 	"github.com/slipway-cd/slipway/internal/traffic"
 	"github.com/slipway-cd/slipway/internal/traffic/traffictest"
 )
@@ -380,7 +381,7 @@ type shopAndCart struct {
 
 func newShopAndCart(t *testing.T, w *traffictest.World, weight delivery.Weight) *shopAndCart {
 	t.Helper()
-	x := &shopAndCart{World: w, edge: traffictest.FreeAddr(t), seen: map[string]string{}}
+	x := &shopAndCart{World: w, edge: porttest.Free(t), seen: map[string]string{}}
 	cart := func(release string, code int) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			x.mu.Lock()

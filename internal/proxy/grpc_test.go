@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 	"github.com/slipway-cd/slipway/internal/traffic"
 	"github.com/slipway-cd/slipway/internal/traffic/traffictest"
 )
@@ -300,7 +301,7 @@ func TestGRPCRefusals(t *testing.T) {
 	p, service := grpcPool(t, "r1")
 	q, _ := grpcPool(t, "r2")
 	gone := p
-	gone.Endpoints = []traffic.Endpoint{{ID: "gone", Addr: traffictest.FreeAddr(t)}}
+	gone.Endpoints = []traffic.Endpoint{{ID: "gone", Addr: porttest.Free(t)}}
 	hasty := w.Route("prod/hasty", []string{"hasty"}, q)
 	hasty.Rates = []delivery.Rate{{Per: delivery.PerRoute, Rate: 0.001, Burst: 1}}
 	impatient := w.Route("prod/impatient", []string{"impatient"}, p)

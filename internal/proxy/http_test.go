@@ -20,6 +20,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 	"github.com/slipway-cd/slipway/internal/traffic"
 	"github.com/slipway-cd/slipway/internal/traffic/traffictest"
 )
@@ -274,7 +275,7 @@ func TestHeadersOnTheWay(t *testing.T) {
 		_ = json.NewEncoder(rw).Encode(got)
 		rw.Header().Set("X-Sum", "42")
 	})
-	w.Listeners = append(w.Listeners, traffic.Listener{Name: "edge", Addr: traffictest.FreeAddr(t), Env: "prod", Caller: "cart", Only: "prod/shop"})
+	w.Listeners = append(w.Listeners, traffic.Listener{Name: "edge", Addr: porttest.Free(t), Env: "prod", Caller: "cart", Only: "prod/shop"})
 	w.Plane.Trusted = []string{} // nobody
 	one(w, p)
 	ask := func(addr string) (http.Header, *http.Response) {
@@ -446,7 +447,7 @@ func TestUnknownPreviewIsNotServedByAnotherRelease(t *testing.T) {
 	t.Parallel()
 	w := world(t)
 	a, b := w.Instance("a", "r1", "v1"), w.Instance("b", "r2", "v2")
-	edge := traffictest.FreeAddr(t)
+	edge := porttest.Free(t)
 	w.Listeners = append(w.Listeners, traffic.Listener{Name: "edge", Addr: edge, Env: "prod", Caller: "cart", Only: "prod/shop"})
 	r := w.Route("prod/shop", []string{""}, traffictest.Share(b, 0), traffictest.Share(a, delivery.Full))
 	r.Preview = "r2"
@@ -509,7 +510,7 @@ func TestListenersComeAndGo(t *testing.T) {
 	t.Parallel()
 	w := world(t)
 	in := w.Instance("a", "r1", "v1")
-	second := traffictest.FreeAddr(t)
+	second := porttest.Free(t)
 	w.Listeners = append(w.Listeners, traffic.Listener{Name: "second", Addr: second, Env: "prod"})
 	one(w, traffictest.Share(in, delivery.Full))
 	c := &plain{addr: second}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 	"github.com/slipway-cd/slipway/internal/traffic"
 	driver "github.com/slipway-cd/slipway/internal/traffic/proxy"
 	"github.com/slipway-cd/slipway/internal/traffic/traffictest"
@@ -100,7 +101,7 @@ func TestDeadCandidateIsChargedAndItsCallersAreSaved(t *testing.T) {
 	t.Parallel()
 	w := world(t)
 	stable := w.Instance("stable", "r1", "v1")
-	dead := traffic.Pool{Release: "r2", Version: "v2", Weight: 5000, Endpoints: []traffic.Endpoint{{ID: "dead", Addr: traffictest.FreeAddr(t)}}, Check: traffic.Check{Interval: 100 * time.Millisecond, Fall: 2}}
+	dead := traffic.Pool{Release: "r2", Version: "v2", Weight: 5000, Endpoints: []traffic.Endpoint{{ID: "dead", Addr: porttest.Free(t)}}, Check: traffic.Check{Interval: 100 * time.Millisecond, Fall: 2}}
 	one(w, dead, traffictest.Share(stable, 5000))
 	const n = 200
 	for i := range n {
@@ -135,7 +136,7 @@ func TestDeadCandidateIsChargedAndItsCallersAreSaved(t *testing.T) {
 func TestAllDeadAnswersProblem(t *testing.T) {
 	t.Parallel()
 	w := world(t)
-	one(w, traffic.Pool{Release: "r1", Weight: delivery.Full, Endpoints: []traffic.Endpoint{{ID: "dead", Addr: traffictest.FreeAddr(t)}}})
+	one(w, traffic.Pool{Release: "r1", Weight: delivery.Full, Endpoints: []traffic.Endpoint{{ID: "dead", Addr: porttest.Free(t)}}})
 	code, body := w.Ask("shop", "")
 	var p struct{ Code, Detail, Hint string }
 	if err := json.Unmarshal([]byte(body), &p); err != nil || code != http.StatusBadGateway || p.Code != "no_connection" || p.Hint == "" {

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 	"github.com/slipway-cd/slipway/internal/proxy"
 	"github.com/slipway-cd/slipway/internal/proxy/metrics/metricstest"
 	"github.com/slipway-cd/slipway/internal/proxy/otlp/otlptest"
@@ -333,7 +334,7 @@ func TestSpansOfARetriedRequest(t *testing.T) {
 	recordedPaths(t, func(t *testing.T, w recorded) {
 		c := newCollector(t)
 		good := w.Instance("good", "r1", "v1")
-		dead := traffictest.FreeAddr(t)
+		dead := porttest.Free(t)
 		p := traffictest.Share(good, delivery.Full)
 		p.Endpoints = append([]traffic.Endpoint{{ID: "dead", Addr: dead}}, p.Endpoints...)
 		p.Check = traffic.Check{Interval: time.Hour, Fall: 1000} // it must stay a choice
@@ -445,7 +446,7 @@ func TestMetricsOfRequests(t *testing.T) {
 
 func TestMetricsAtAnAddress(t *testing.T) {
 	t.Parallel()
-	dir, addr := shortDir(t), traffictest.FreeAddr(t)
+	dir, addr := shortDir(t), porttest.Free(t)
 	var lc net.ListenConfig
 	taken, err := lc.Listen(t.Context(), "tcp", addr) // as by the elder process, for a while
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 	"github.com/slipway-cd/slipway/internal/traffic"
 	driver "github.com/slipway-cd/slipway/internal/traffic/proxy"
 	"github.com/slipway-cd/slipway/internal/traffic/traffictest"
@@ -116,7 +117,7 @@ func TestConnectFailureIsRetriedForAnyMethod(t *testing.T) {
 	w := world(t)
 	good := w.Instance("good", "r1", "v1")
 	p := traffictest.Share(good, delivery.Full)
-	p.Endpoints = append(p.Endpoints, traffic.Endpoint{ID: "dead", Addr: traffictest.FreeAddr(t)})
+	p.Endpoints = append(p.Endpoints, traffic.Endpoint{ID: "dead", Addr: porttest.Free(t)})
 	p.Check = traffic.Check{Interval: time.Hour} // only connect failures tell
 	one(w, p)
 	const n = 40

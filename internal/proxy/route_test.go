@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 	"github.com/slipway-cd/slipway/internal/traffic"
 	"github.com/slipway-cd/slipway/internal/traffic/traffictest"
 )
@@ -189,7 +190,7 @@ func TestStickyKeys(t *testing.T) {
 // A service of a cohort calls the release of that cohort, however the split draws.
 func TestCohortsStayTogether(t *testing.T) {
 	bothPaths(t, func(t *testing.T, w *traffictest.World) {
-		edge := traffictest.FreeAddr(t)
+		edge := porttest.Free(t)
 		shop := func(release, cohort string) traffic.Pool {
 			p := backend(t, release, func(rw http.ResponseWriter, r *http.Request) {
 				req, _ := http.NewRequestWithContext(r.Context(), http.MethodGet, "http://"+edge+"/", nil)

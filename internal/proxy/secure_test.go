@@ -18,6 +18,7 @@ import (
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 	"github.com/slipway-cd/slipway/internal/proxy/certs/certstest"
 	"github.com/slipway-cd/slipway/internal/traffic"
 	"github.com/slipway-cd/slipway/internal/traffic/traffictest"
@@ -31,7 +32,7 @@ func secured(t *testing.T, w *traffictest.World) (addr string, believe *tls.Conf
 	dir := t.TempDir()
 	words := &delivery.TLS{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
 	a.Pair(t, words.Cert, words.Key, time.Hour, "shop.example")
-	addr = traffictest.FreeAddr(t)
+	addr = porttest.Free(t)
 	w.Listeners = append(w.Listeners, traffic.Listener{Name: "prod-tls", Addr: addr, Env: "prod", TLS: words})
 	return addr, &tls.Config{RootCAs: a.Pool, ServerName: "shop.example"}
 }
@@ -161,7 +162,7 @@ func TestACMEThroughTheDataPlane(t *testing.T) {
 			t.Parallel()
 			w := world(t)
 			a := certstest.Start(t, certstest.Settings{})
-			addr := traffictest.FreeAddr(t)
+			addr := porttest.Free(t)
 			a.Set(func(s *certstest.Settings) {
 				if kind == "http-01" {
 					s.HTTP = w.Addr
@@ -204,7 +205,7 @@ func TestBadRootsAreToldAndMended(t *testing.T) {
 	t.Parallel()
 	w := world(t)
 	a := certstest.Start(t, certstest.Settings{})
-	addr := traffictest.FreeAddr(t)
+	addr := porttest.Free(t)
 	a.Set(func(s *certstest.Settings) { s.TLSALPN = addr })
 	roots := filepath.Join(t.TempDir(), "roots.pem")
 	words := &delivery.TLS{ACME: &delivery.ACME{Domains: []string{"shop.example.com"}, Directory: a.Directory, Roots: roots}}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 	"github.com/slipway-cd/slipway/internal/traffic"
 	"github.com/slipway-cd/slipway/internal/traffic/traffictest"
 )
@@ -15,7 +16,7 @@ import (
 func TestWhoIsBelieved(t *testing.T) {
 	t.Parallel()
 	bothPaths(t, func(t *testing.T, w *traffictest.World) {
-		edge := traffictest.FreeAddr(t)
+		edge := porttest.Free(t)
 		w.Listeners = append(w.Listeners, traffic.Listener{Name: "prod/shop>cart", Addr: edge, Env: "prod", Caller: "cart", Only: "prod/shop"})
 		p := backend(t, "1", func(rw http.ResponseWriter, r *http.Request) { _ = json.NewEncoder(rw).Encode(r.Header) })
 		said := [][2]string{

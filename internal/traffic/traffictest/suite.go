@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
@@ -212,7 +213,7 @@ func preview(t *testing.T, w *World) {
 func edge(t *testing.T, w *World) {
 	a := w.Instance("a", "r1", "v1")
 	w.Routes = []traffic.Route{w.Route("prod/cart", nil, Share(a, delivery.Full))}
-	addr := FreeAddr(t)
+	addr := porttest.Free(t)
 	w.Listeners = append(w.Listeners, traffic.Listener{Name: "prod/shop>cart", Addr: addr, Env: "prod", Caller: "shop", Only: "prod/cart"})
 	w.MustApply()
 	if code, _ := w.Ask("cart.localhost", ""); code != http.StatusNotFound {

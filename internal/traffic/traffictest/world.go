@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -16,6 +14,7 @@ import (
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
@@ -39,7 +38,7 @@ type World struct {
 // NewWorld returns a world around d with nothing applied.
 func NewWorld(t *testing.T, d traffic.Driver) *World {
 	t.Helper()
-	w := &World{Driver: d, Addr: FreeAddr(t), t: t, client: &http.Client{Transport: &http.Transport{}, Timeout: patience}}
+	w := &World{Driver: d, Addr: porttest.Free(t), t: t, client: &http.Client{Transport: &http.Transport{}, Timeout: patience}}
 	t.Cleanup(w.client.CloseIdleConnections)
 	w.Listeners = []traffic.Listener{{Name: "prod", Addr: w.Addr, Env: "prod"}}
 	return w
@@ -229,28 +228,6 @@ func (w *World) AwaitBlocks(what string, done func(map[BlockKey]traffic.Block) b
 	if !seen {
 		w.t.Fatalf("waited for %s; have %s (%v)", what, fmt.Sprintf("%+v", all), err)
 	}
-}
-
-// FreeAddr returns a loopback address nobody listens on. Its port lies below those
-// that the kernel gives to outgoing connections, one of which could hold it for as
-// long as it likes. Somebody else may still take it first; an engine then binds it
-// when it is free again.
-func FreeAddr(t *testing.T) string {
-	t.Helper()
-	var lc net.ListenConfig
-	for range 1000 {
-		addr := "127.0.0.1:" + strconv.Itoa(10_000+rand.IntN(10_000))
-		ln, err := lc.Listen(t.Context(), "tcp", addr)
-		if err != nil {
-			continue
-		}
-		if err := ln.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return addr
-	}
-	t.Fatal("no port from 10000 to 19999 is free")
-	return ""
 }
 
 // Await polls until ok or the test has waited long enough.
