@@ -117,14 +117,11 @@ func (l *Loop) Changes(ctx context.Context, q store.ChangeQuery) ([]Listed, erro
 	if err != nil {
 		return nil, err
 	}
-	stands := map[delivery.ChangeID][]Standing{}
-	for _, r := range rollouts {
-		stands[r.Change] = append(stands[r.Change], Standing{Env: r.Env, Version: r.Version, Was: r.Was, State: r.State, Reason: r.Reason, Waiting: r.Waiting, Ended: r.Ended})
-	}
 	out := make([]Listed, len(list))
 	for i, c := range list {
-		if out[i] = (Listed{c, stands[c.ID]}); out[i].Stands == nil {
-			out[i].Stands = []Standing{}
+		out[i] = Listed{c, make([]Standing, 0, len(rollouts[c.ID]))}
+		for _, r := range rollouts[c.ID] {
+			out[i].Stands = append(out[i].Stands, Standing{Env: r.Env, Version: r.Version, Was: r.Was, State: r.State, Reason: r.Reason, Waiting: r.Waiting, Ended: r.Ended})
 		}
 	}
 	return out, nil

@@ -95,9 +95,10 @@ func (r Reader) People(ctx context.Context, limit int) ([]string, error) {
 	return slices.DeleteFunc(list, func(s string) bool { return s == "" }), wrap("people", rows.Err())
 }
 
-// RolloutsOf returns the rollouts of all these changes, oldest first.
-func (r Reader) RolloutsOf(ctx context.Context, ids []delivery.ChangeID) ([]delivery.Rollout, error) {
-	var out []delivery.Rollout
+// RolloutsOf returns the rollouts of each of these changes, oldest first. A change
+// without any is left out.
+func (r Reader) RolloutsOf(ctx context.Context, ids []delivery.ChangeID) (map[delivery.ChangeID][]delivery.Rollout, error) {
+	out := map[delivery.ChangeID][]delivery.Rollout{}
 	for chunk := range slices.Chunk(ids, maxTogether) {
 		args := make([]any, maxTogether) // what is left over asks for change 0, which is none
 		for i := range args {
@@ -110,7 +111,9 @@ func (r Reader) RolloutsOf(ctx context.Context, ids []delivery.ChangeID) ([]deli
 		if err != nil {
 			return nil, wrap("rollouts of changes", err)
 		}
-		out = append(out, list...)
+		for _, rollout := range list {
+			out[rollout.Change] = append(out[rollout.Change], rollout)
+		}
 	}
 	return out, nil
 }

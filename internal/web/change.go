@@ -96,10 +96,11 @@ func (w *Web) changeFacts(ctx context.Context, q request, id delivery.ChangeID) 
 	if of.Change, err = s.Change(ctx, id); err != nil {
 		return of, err
 	}
-	if of.Rollouts, err = s.RolloutsOf(ctx, []delivery.ChangeID{id}); err != nil {
+	rollouts, err := s.RolloutsOf(ctx, []delivery.ChangeID{id})
+	if err != nil {
 		return of, err
 	}
-	if len(of.Rollouts) == 0 {
+	if of.Rollouts = rollouts[id]; len(of.Rollouts) == 0 {
 		return of, fmt.Errorf("web: change %d has no rollout", id)
 	}
 	if of.Picked, err = pick(of.Rollouts, q.URL.Query().Get("env")); err != nil {

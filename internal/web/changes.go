@@ -131,13 +131,9 @@ func (w *Web) changeRows(ctx context.Context, list []delivery.Change) ([]changeR
 	for _, c := range list {
 		ids = append(ids, c.ID)
 	}
-	all, err := w.d.Store.RolloutsOf(ctx, ids)
+	of, err := w.d.Store.RolloutsOf(ctx, ids)
 	if err != nil {
 		return nil, err
-	}
-	of := map[delivery.ChangeID][]delivery.Rollout{}
-	for _, r := range all {
-		of[r.Change] = append(of[r.Change], r)
 	}
 	var out []changeRow
 	for _, c := range list {
