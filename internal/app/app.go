@@ -64,11 +64,11 @@ func New(ctx context.Context, o cli.ServerOptions) (_ *App, err error) {
 	if a.files, err = layoutOf(o.State); err != nil {
 		return nil, err
 	}
-	held, err := lock(a.files.lock("server"))
+	mine, err := lock(ctx, a.files.lock("server"))
 	if err != nil {
 		return nil, err
 	}
-	a.onClose(held.Close)
+	a.onClose(mine.Close)
 	out := o.Log
 	if out == nil {
 		out = io.Discard

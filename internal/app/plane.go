@@ -41,11 +41,11 @@ func runPlane(ctx context.Context, o cli.ProxyOptions, version string) error {
 		AccessLog: o.AccessLog, Metrics: o.Metrics,
 	}
 	if !handover.Inherited() { // else the lock comes with the place
-		held, err := lock(files.lock("proxy"))
+		mine, err := lock(ctx, files.lock("proxy"))
 		if err != nil {
 			return err
 		}
-		options.Locks = []*os.File{held.f}
+		options.Locks = []*os.File{mine.f}
 	}
 	return proxy.Run(ctx, options)
 }

@@ -80,11 +80,11 @@ func (a *App) guardProxy(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if holder(a.files.lock("proxy")) != 0 {
+		if held(a.files.lock("proxy")) {
 			continue
 		}
 		a.log.WarnContext(ctx, "the data plane is gone; starting it again")
-		if err := spawn(a.files, a.self, "proxy"); err != nil {
+		if _, err := spawn(a.files, a.self, "proxy"); err != nil {
 			a.log.ErrorContext(ctx, "the data plane could not be started; will try again", slog.Any("error", err))
 		}
 	}

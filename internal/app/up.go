@@ -56,7 +56,7 @@ func Up(ctx context.Context, o cli.UpOptions) (cli.UpReport, error) {
 		control.args = append(control.args, "--anonymous-read")
 	}
 	if started, err = start(ctx, control); err != nil {
-		if report.Started && holder(files.lock("server")) == 0 {
+		if report.Started && !held(files.lock("server")) {
 			_, endErr := end(context.WithoutCancel(ctx), files.lock("proxy"), startLimit)
 			err = errors.Join(err, endErr)
 			report.Started = false
@@ -71,14 +71,14 @@ func Up(ctx context.Context, o cli.UpOptions) (cli.UpReport, error) {
 // admits refuses an address that the server could not listen on, before
 // anything is started. A server that runs has its address already.
 func (l layout) admits(addr string) error {
-	if holder(l.lock("server")) != 0 {
+	if held(l.lock("server")) {
 		return nil
 	}
 	listener, err := server.Listen(cmp.Or(addr, DefaultAddr), server.ListenOptions{})
 	switch {
 	case err == nil:
 		return listener.Close()
-	case holder(l.lock("server")) != 0: // another up was faster, and this is its server
+	case held(l.lock("server")): // another up was faster, and this is its server
 		return nil
 	}
 	return err
@@ -87,7 +87,7 @@ func (l layout) admits(addr string) error {
 // ProxyRuns reports whether the data plane of a state folder runs, whatever the
 // server does.
 func ProxyRuns(state string) bool {
-	return holder(layout{root: state}.lock("proxy")) != 0
+	return held(layout{root: state}.lock("proxy"))
 }
 
 // Listening lists the addresses that the data plane of a state folder accepts
@@ -130,19 +130,20 @@ func start(ctx context.Context, p part) (started bool, err error) {
 	defer stop()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	var begun time.Time
+	var ended <-chan struct{} // closed when the process that was started here is over
 	log := p.files.log(p.name)
 	old := sizeOf(log)
 	for {
-		runs := holder(p.files.lock(p.name)) != 0
+		over := started && isOver(ended)
+		runs := held(p.files.lock(p.name))
 		switch {
 		case runs:
 		case !started: // none runs, or the one that ran has gone by now
-			if err := spawn(p.files, p.self, p.name, p.args...); err != nil {
+			if ended, err = spawn(p.files, p.self, p.name, p.args...); err != nil {
 				return false, err
 			}
-			started, begun = true, time.Now()
-		case time.Since(begun) > 2*time.Second:
+			started = true
+		case over:
 			return started, fmt.Errorf("app: %s ended while it started: %s", p.name, lastWords(log, old))
 		}
 		if err = p.answers(ctx); err == nil && runs {
@@ -156,23 +157,36 @@ func start(ctx context.Context, p part) (started bool, err error) {
 	}
 }
 
-// spawn starts a part of the house that outlives its parent.
-func spawn(files layout, self, part string, args ...string) error {
+func isOver(ended <-chan struct{}) bool {
+	select {
+	case <-ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// spawn starts a part of the house that outlives its parent. The channel is closed
+// when it ends before us; its log says why.
+func spawn(files layout, self, part string, args ...string) (ended <-chan struct{}, err error) {
 	log, err := os.OpenFile(files.log(part), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return fmt.Errorf("app: start %s: %w", part, err)
+		return nil, fmt.Errorf("app: start %s: %w", part, err)
 	}
 	cmd := exec.Command(self, append([]string{part, "--state", files.root}, args...)...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, files.root
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	err = cmd.Start()
-	if err == nil {
-		go func() { _ = cmd.Wait() }() // reaped if it ends before us; its log says why
+	over := make(chan struct{})
+	if err = cmd.Start(); err == nil {
+		go func() {
+			_ = cmd.Wait() // reaped
+			close(over)
+		}()
 	}
 	if err := errors.Join(err, log.Close()); err != nil {
-		return fmt.Errorf("app: start %s: %w", part, err)
+		return nil, fmt.Errorf("app: start %s: %w", part, err)
 	}
-	return nil
+	return over, nil
 }
 
 // sizeOf is the length of a file in bytes, 0 where there is none.
