@@ -54,14 +54,22 @@ func (l *Loop) Doctor(ctx context.Context) []Finding {
 }
 
 func (l *Loop) ledgerFinding(ctx context.Context) Finding {
-	report, err := l.d.Store.Verify(ctx)
+	proof, err := l.d.Store.Proven(ctx)
 	if err != nil {
 		return Finding{Name: "ledger", Outcome: FindBad, What: err.Error(), Next: "slipway audit verify"}
 	}
-	if b := report.Broken; b != nil {
+	if b := proof.Broken; b != nil {
 		return Finding{Name: "ledger", Outcome: FindBad, What: fmt.Sprintf("line %d is %s: %s", b.Seq, b.Fault, b.Why), Next: "slipway audit verify"}
 	}
-	return Finding{Name: "ledger", Outcome: FindOK, What: fmt.Sprintf("%d lines, chain intact", report.Lines)}
+	out := Finding{Name: "ledger", Outcome: FindOK, What: "the ledger is empty"}
+	at := proof.Walked.UTC().Format("2006-01-02 15:04:05 UTC")
+	switch later := proof.Lines - proof.Whole; {
+	case later > 0:
+		out.What = fmt.Sprintf("%d lines, chain intact: the first %d were walked at %s, %d since then", proof.Lines, proof.Whole, at, later)
+	case proof.Lines > 0:
+		out.What = fmt.Sprintf("%d lines, chain intact: all were walked at %s", proof.Lines, at)
+	}
+	return out
 }
 
 func (l *Loop) instanceFindings(pic live, wants []delivery.Want, releases map[delivery.ReleaseID]delivery.Release) []Finding {

@@ -22,6 +22,7 @@ type Store struct {
 	pool    *pool
 	bell    bell
 	world   atomic.Pointer[world] // what the last Snapshot read
+	proof   atomic.Pointer[Proof] // what the last walk over the ledger found
 	writer  *writer
 	queue   chan *call
 	closing chan struct{}

@@ -39,11 +39,11 @@ func tuned(t *testing.T) *house {
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	h := tuned(t)
-	h.admin().get("/settings").want(http.StatusOK).says("Settings", "slipway up in the folder of your slipway.yaml")
+	h.admin().get("/settings").want(http.StatusOK).says("Settings", "slipway up in the folder of your slipway.yaml", "the ledger is empty")
 	h.project(strings.Replace(harborYAML, "CURRENCY: EUR", "API_TOKEN: hunter2", 1))
 	r := h.reader().get("/settings").want(http.StatusOK)
 	r.says("Slipway v0-test", "127.0.0.1:7500", "Data plane", "does not answer",
-		"checks say that something is broken", "OTLP receiver", "address already in use", "end what uses the port",
+		"checks say that something is broken", "2 lines, chain intact: all were walked at ", "OTLP receiver", "address already in use", "end what uses the port",
 		"Metrics of instances", "prod.cart.r1.0", "connection refused",
 		"Project harbor", "Put in force by ann", "slipway.yaml in force", "API_TOKEN: (hidden)", "project: harbor",
 		"Nobody may read without signing in", "After 5 failed tries from one address the next waits 1 s, then twice as long each time, up to 1 min", "Only admins see the tokens",
