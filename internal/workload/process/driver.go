@@ -198,6 +198,10 @@ func (d *Driver) awaitShim(ctx context.Context, f folder, pid int) error {
 			return err
 		}
 		if got, err := unix.Wait4(pid, nil, unix.WNOHANG, nil); got == pid || errors.Is(err, unix.ECHILD) {
+			// It may have left the place to another, that a server began which was killed.
+			if alive, err := f.alive(); err != nil || alive {
+				return err
+			}
 			said, _ := os.ReadFile(f.path(errFile)) // only more words
 			return fmt.Errorf("its shim ended at once: %s", strings.TrimSpace(string(said)))
 		}

@@ -11,23 +11,67 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 const loopback = "127.0.0.1"
 
-// freePort returns a port of the range that nobody listens on now. Instances
-// that pick at the same time start at different places, and an instance whose
-// port was taken all the same picks another at its next start.
-func freePort(low, high int) (int, error) {
+// claim is the port that a shim picked for its instance. It keeps all other shims
+// of this machine away from it while nobody listens there yet, or not just now,
+// and the kernel forgets it with the shim. An instance whose port somebody else
+// took all the same picks another at its next start.
+type claim struct {
+	port int
+	held net.Listener
+}
+
+// pick returns the port of before, if that is still free, or else one of the range
+// that nobody claims and nobody listens on. Before is 0 if there is none.
+func (c *claim) pick(before, low, high int) (int, error) {
+	if before != 0 && c.take(before) {
+		return before, nil
+	}
 	n := high - low + 1
 	from := rand.IntN(n)
 	for i := range n {
 		port := low + (from+i)%n
-		if portIsFree(port) {
+		if c.take(port) {
 			return port, nil
 		}
 	}
 	return 0, fmt.Errorf("no free port from %d to %d", low, high)
+}
+
+// take claims a port in place of the one before, unless it is another's. The claim
+// is a name in the kernel that only shims know, so that the port itself stays free.
+func (c *claim) take(port int) bool {
+	if c.port == port {
+		return portIsFree(port)
+	}
+	held, err := net.Listen("unix", "@slipway-port-"+strconv.Itoa(port))
+	if errors.Is(err, unix.EADDRINUSE) {
+		return false
+	}
+	next := claim{port: port}
+	if err == nil {
+		next.held = held // where there are no such names, the look below has to do
+	}
+	if !portIsFree(port) {
+		next.drop()
+		return false
+	}
+	c.drop()
+	*c = next
+	return true
+}
+
+// drop lets others have the port.
+func (c *claim) drop() {
+	if c.held != nil {
+		c.held.Close() //nolint:errcheck // nobody ever connected
+	}
+	*c = claim{}
 }
 
 func portIsFree(port int) bool {

@@ -92,9 +92,9 @@ func (l *logger) say(format string, args ...any) {
 
 // write adds lines that arrived together.
 func (l *logger) write(stream string, lines []string) {
-	now := time.Now().UTC()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	now := time.Now().UTC() // under the lock: a file is in the order of time
 	if l.lost > 0 {
 		lines = append([]string{fmt.Sprintf("%d lines were lost before this one: %v", l.lost, l.why)}, lines...)
 	}

@@ -3,11 +3,13 @@ package process
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
+	"github.com/slipway-cd/slipway/internal/porttest"
 	"github.com/slipway-cd/slipway/internal/workload"
 )
 
@@ -167,6 +170,34 @@ func TestLogCutsLongLinesAndCountsLostOnes(t *testing.T) {
 	got := texts(lines)[4:]
 	if len(got) != 2 || !strings.HasPrefix(got[0], "2 lines were lost") || got[1] != "found" {
 		t.Errorf("after a write that failed there is %q", got)
+	}
+}
+
+// No two shims pick the same port, though nobody listens there yet; a shim keeps
+// its own.
+func TestAClaimedPortIsNoOthers(t *testing.T) {
+	_, text, err := net.SplitHostPort(porttest.Free(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var one, two claim
+	defer one.drop()
+	defer two.drop()
+	for _, before := range []int{0, port, 0} {
+		if got, err := one.pick(before, port, port); err != nil || got != port {
+			t.Errorf("pick = %d, %v; want %d", got, err, port)
+		}
+		if got, err := two.pick(before, port, port); err == nil {
+			t.Errorf("another picks %d, too", got)
+		}
+	}
+	one.drop()
+	if got, err := two.pick(0, port, port); err != nil || got != port {
+		t.Errorf("once it is let go of, pick = %d, %v; want %d", got, err, port)
 	}
 }
 

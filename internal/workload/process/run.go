@@ -33,10 +33,8 @@ func (k *keeper) begin() *run {
 	k.log.forget()
 	k.r.settle(workload.Starting)
 	k.r.Tail = nil
-	if k.r.Port == 0 || !portIsFree(k.r.Port) {
-		if k.r.Port, r.err = freePort(k.w.Tuning.PortLow, k.w.Tuning.PortHigh); r.err != nil {
-			return r
-		}
+	if k.r.Port, r.err = k.claim.pick(k.r.Port, k.w.Tuning.PortLow, k.w.Tuning.PortHigh); r.err != nil {
+		return r
 	}
 	var path string
 	if path, r.err = lookCommand(spec.Bundle, spec.Run.Command[0], pathOf(spec.Vars)); r.err != nil {

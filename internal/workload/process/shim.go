@@ -60,6 +60,7 @@ type keeper struct {
 	w       wish
 	r       record
 	saved   record
+	claim   claim
 	quick   int // exits in a row without having been steady
 }
 
@@ -73,6 +74,7 @@ func keep(ctx context.Context, dir folder, prefix []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, unlock(life)) }()
 	k := &keeper{dir: dir, nursery: newNursery(prefix)}
+	defer k.claim.drop()
 	if k.w, err = dir.wish(); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil

@@ -103,8 +103,8 @@ func (m *meter) of(id workload.ID, r record) workload.Usage {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	root, there := m.procs[r.Child.PID]
-	if !there || root.start != r.Child.Start {
-		return workload.Usage{}
+	if !there || root.start != r.Child.Start || m.at.Before(r.Started) {
+		return workload.Usage{} // of another, or measured before it was the application
 	}
 	u := workload.Usage{At: m.at}
 	next := []int{r.Child.PID}

@@ -24,7 +24,7 @@ type Mode string
 // The modes. Those that take an argument have it in the variable ARG.
 const (
 	Healthy    Mode = "healthy"     // 204 at /healthz; ends at SIGTERM
-	Slow       Mode = "slow"        // listens after ARG, a duration
+	Slow       Mode = "slow"        // listens once the file ARG exists
 	NeverReady Mode = "never-ready" // 503 at /healthz
 	Silent     Mode = "silent"      // accepts connections and never answers
 	Flapping   Mode = "flapping"    // healthy or 503 as the file ARG exists or not
@@ -95,11 +95,10 @@ func (a *app) run(ctx context.Context) error {
 			return err
 		}
 	case Slow:
-		d, err := time.ParseDuration(a.arg)
-		if err != nil {
-			return err
+		for exists := false; !exists && ctx.Err() == nil; wait(ctx, 10*time.Millisecond) {
+			_, err := os.Stat(a.arg)
+			exists = err == nil
 		}
-		wait(ctx, d)
 	case Forking:
 		if err := fork(); err != nil {
 			return err
@@ -208,7 +207,7 @@ func (a *app) serve(ctx context.Context) error {
 		<-ctx.Done()
 		return l.Close()
 	}
-	s := &http.Server{Handler: a.handler(), ReadHeaderTimeout: time.Minute}
+	s := &http.Server{Handler: a.handler(ctx.Done()), ReadHeaderTimeout: time.Minute}
 	back := make(chan error, 1)
 	go func() { back <- s.Serve(l) }()
 	select {
@@ -223,7 +222,8 @@ func (a *app) serve(ctx context.Context) error {
 }
 
 // handler answers what the suite asks: /healthz, /env, /where, /files, /takes, /busy and any other path.
-func (a *app) handler() http.Handler {
+// What /takes some time takes it from when the application is told to stop.
+func (a *app) handler(told <-chan struct{}) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", a.healthz)
 	mux.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) {
@@ -242,7 +242,11 @@ func (a *app) handler() http.Handler {
 		a.busy.Add(1)
 		defer a.busy.Add(-1)
 		d, err := time.ParseDuration(r.FormValue("for"))
-		wait(r.Context(), d)
+		select {
+		case <-told:
+			wait(r.Context(), d)
+		case <-r.Context().Done():
+		}
 		fmt.Fprintf(w, "done %v", err)
 	})
 	mux.HandleFunc("/busy", func(w http.ResponseWriter, _ *http.Request) {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -76,8 +77,9 @@ type Kit struct {
 	Root   string
 	Driver workload.Driver
 
-	open Open
-	mark string
+	open   Open
+	mark   string
+	opened []workload.Driver
 }
 
 // NewKit opens a driver on a new root.
@@ -97,11 +99,20 @@ func (k *Kit) Another(t testing.TB) workload.Driver {
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
+	k.opened = append(k.opened, d)
 	return d
 }
 
-// stopAll leaves nothing running, whatever the test did.
+// stopAll leaves nothing running, whatever the test did, and nobody who may write
+// into the root, which is removed next.
 func (k *Kit) stopAll(t testing.TB) {
+	for _, d := range k.opened {
+		if c, ok := d.(io.Closer); ok {
+			if err := c.Close(); err != nil {
+				t.Errorf("Close to clean up: %v", err)
+			}
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 	defer cancel()
 	d, err := k.open(ctx, k.Root)
@@ -118,7 +129,22 @@ func (k *Kit) stopAll(t testing.TB) {
 			t.Errorf("Stop(%s) to clean up: %v", s.Spec.ID, err)
 		}
 	}
-	k.Eventually(t, "no process to be left after every instance was stopped", func() bool { return len(k.Running("")) == 0 })
+	k.Eventually(t, "no process to be left after every instance was stopped", func() bool { return len(k.Running("")) == 0 && k.deserted() })
+	if c, ok := d.(io.Closer); ok {
+		if err := c.Close(); err != nil {
+			t.Errorf("Close to clean up: %v", err)
+		}
+	}
+}
+
+// deserted reports whether no process was started with the root, or a folder in it,
+// as an argument: servers of the suite are, and what keeps an instance running may be.
+func (k *Kit) deserted() bool {
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is good
+	return !slices.ContainsFunc(files, func(file string) bool {
+		b, err := os.ReadFile(file)
+		return err == nil && bytes.Contains(b, []byte("\x00"+k.Root))
+	})
 }
 
 // Spec returns the spec of an instance of the suite's application, checked by

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/workload"
 )
@@ -95,7 +97,7 @@ func stopFinishes(t *testing.T, k *Kit) {
 	s := k.AwaitPhase(t, spec.ID, workload.Ready)
 	answer := make(chan string, 1)
 	go func() {
-		got, err := fetch(t.Context(), s.Addr, "/takes?for=1500ms")
+		got, err := fetch(t.Context(), s.Addr, "/takes?for=500ms")
 		answer <- fmt.Sprint(got, err)
 	}()
 	k.Eventually(t, "the request to be under way", func() bool { return k.Get(t, s, "/busy") == "1" })
@@ -144,21 +146,30 @@ func stopStubborn(t *testing.T, k *Kit) {
 		t.Errorf("LastExit = %q, want it to say that it was killed", s.LastExit)
 	}
 	spec = k.Spec(t, "prod.shop.r1.1", Stubborn, "")
-	spec.Run.Stop.Grace = 2 * time.Second
+	spec.Run.Stop.Grace = time.Minute
 	k.Ensure(t, spec)
-	k.AwaitPhase(t, spec.ID, workload.Ready)
+	s := k.AwaitPhase(t, spec.ID, workload.Ready)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := k.Driver.Stop(ctx, spec.ID); err == nil {
 		t.Error("Stop returned well before the instance was gone, though ctx ended")
 	}
+	end(t, s.PID)
 }
 
 func stopForking(t *testing.T, k *Kit) {
 	spec := k.Spec(t, "prod.shop.r1.0", Forking, "")
 	k.Ensure(t, spec)
 	k.AwaitPhase(t, spec.ID, workload.Ready)
-	k.Eventually(t, "its two children to run", func() bool { return len(k.Running(spec.ID)) == 3 })
+	k.Eventually(t, "its two children to run, one of them in a session of its own", func() bool {
+		pids, sessions := k.Running(spec.ID), map[int]bool{}
+		for _, pid := range pids {
+			if id, err := unix.Getsid(pid); err == nil {
+				sessions[id] = true
+			}
+		}
+		return len(pids) == 3 && len(sessions) == 2
+	})
 	k.Stop(t, spec.ID)
 	if pids := k.Running(spec.ID); len(pids) != 0 {
 		t.Errorf("after Stop there are still %v", pids)
@@ -193,6 +204,7 @@ func adopts(t *testing.T, k *Kit) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	k.opened = append(k.opened, first)
 	spec := k.Spec(t, "prod.shop.r1.0", Healthy, "")
 	if err := first.Ensure(ctx, spec); err != nil {
 		t.Fatal(err)
@@ -257,7 +269,7 @@ func logs(t *testing.T, k *Kit) {
 	if n := len(read(workload.LogQuery{Service: "shop"})); n != 100 {
 		t.Errorf("without Tail there are %d lines, want 100", n)
 	}
-	odd := func(l workload.LogLine) bool { return strings.HasSuffix(l.Text, "7") }
+	odd := func(l workload.LogLine) bool { return l.Stream == "stdout" && strings.HasSuffix(l.Text, "7") }
 	some := read(workload.LogQuery{Service: "shop", Tail: 12, Want: odd})
 	if n := len(some); n != 12 || some[0].Text != "line 37" || some[11].Text != "line 147" {
 		t.Errorf("the last 12 lines that end in 7 are %d: %v", n, some)

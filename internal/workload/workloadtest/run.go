@@ -1,6 +1,8 @@
 package workloadtest
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -128,15 +130,16 @@ func ensureTwoProcesses(t *testing.T, k *Kit) {
 
 func ensureAfterStop(t *testing.T, k *Kit) {
 	spec := k.Spec(t, "prod.shop.r1.0", Stubborn, "")
-	spec.Run.Stop.Grace = 3 * time.Second // so that it is seen to be stopping on a busy machine too
+	spec.Run.Stop.Grace = time.Minute // it is stopping until it is killed below
 	k.Ensure(t, spec)
 	first := k.AwaitPhase(t, spec.ID, workload.Ready)
 	stopped := make(chan error, 1)
 	go func() { stopped <- k.Driver.Stop(t.Context(), spec.ID) }()
 	k.AwaitPhase(t, spec.ID, workload.Stopping)
 	again := spec
-	again.Version = "v2"
+	again.Version, again.Run.Stop.Grace = "v2", 300*time.Millisecond
 	k.Ensure(t, again) // while it is stopping
+	end(t, first.PID)
 	if err := <-stopped; err != nil {
 		t.Errorf("Stop: %v", err)
 	}
@@ -148,7 +151,8 @@ func ensureAfterStop(t *testing.T, k *Kit) {
 	if s := k.Status(t, spec.ID); s.Phase != workload.Stopped && s.Phase != "" {
 		t.Errorf("after Stop it is %s", s.Phase)
 	}
-	k.Ensure(t, spec) // after it stopped
+	again.Version = "v1"
+	k.Ensure(t, again) // after it stopped
 	if third := k.AwaitPhase(t, spec.ID, workload.Ready); third.Spec.Version != "v1" {
 		t.Errorf("after a stop it runs %s, want the newest spec", third.Spec.Version)
 	}
@@ -156,11 +160,15 @@ func ensureAfterStop(t *testing.T, k *Kit) {
 }
 
 func slowStart(t *testing.T, k *Kit) {
-	spec := k.Spec(t, "prod.shop.r1.0", Slow, "3s")
+	may := filepath.Join(t.TempDir(), "listen")
+	spec := k.Spec(t, "prod.shop.r1.0", Slow, may)
 	k.Ensure(t, spec)
 	s := k.Await(t, spec.ID, "running", func(s workload.Status) bool { return s.PID != 0 })
 	if s.Phase != workload.Starting {
 		t.Errorf("before it listens it is %s, want starting", s.Phase)
+	}
+	if err := os.WriteFile(may, nil, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	ready := k.AwaitPhase(t, spec.ID, workload.Ready)
 	if ready.PID != s.PID || ready.Restarts != 0 {
@@ -203,9 +211,7 @@ func restartSeen(t *testing.T, k *Kit) {
 	spec := k.Spec(t, "prod.shop.r1.0", Healthy, "")
 	k.Ensure(t, spec)
 	first := k.AwaitPhase(t, spec.ID, workload.Ready)
-	if err := unix.Kill(first.PID, unix.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	end(t, first.PID)
 	second := k.Await(t, spec.ID, "ready again", func(s workload.Status) bool {
 		return s.Phase == workload.Ready && s.Restarts > 0
 	})
@@ -216,4 +222,12 @@ func restartSeen(t *testing.T, k *Kit) {
 		t.Errorf("it moved from %s to %s", first.Addr, second.Addr)
 	}
 	k.once(t, spec.ID)
+}
+
+// end kills a process that is there.
+func end(t *testing.T, pid int) {
+	t.Helper()
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
 }

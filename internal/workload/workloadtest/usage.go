@@ -4,8 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/slipway-cd/slipway/internal/workload"
 )
 
@@ -15,9 +13,9 @@ func usage(t *testing.T, k *Kit) {
 	const worked = 400 * time.Millisecond
 	spec := k.Spec(t, "prod.shop.r1.0", Working, worked.String())
 	idle := k.Spec(t, "prod.idle.r1.0", Healthy, "")
+	begun := time.Now()
 	k.Ensure(t, spec)
 	k.Ensure(t, idle)
-	begun := time.Now()
 	k.AwaitPhase(t, spec.ID, workload.Ready)
 	var last workload.Usage
 	s := k.Await(t, spec.ID, "seen to have worked", func(s workload.Status) bool {
@@ -40,9 +38,7 @@ func usage(t *testing.T, k *Kit) {
 	if u := k.Await(t, idle.ID, "measured", func(s workload.Status) bool { return !s.Usage.At.IsZero() }).Usage; u.Memory == 0 || u.Memory >= ToilMiB<<20 {
 		t.Errorf("one that does nothing takes %+v", u)
 	}
-	if err := unix.Kill(s.PID, unix.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	end(t, s.PID)
 	again := k.Await(t, spec.ID, "measured anew", func(n workload.Status) bool { return n.PID != s.PID && !n.Usage.At.IsZero() })
 	if !again.Usage.At.After(again.Started) {
 		t.Errorf("the usage of a life that began at %s is of %s", again.Started, again.Usage.At)
