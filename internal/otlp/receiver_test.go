@@ -10,6 +10,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -34,7 +35,8 @@ const instance = "prod.shop.r0123456789abcdef.0"
 // house is a receiver, what it handed over, and how to reach it.
 type house struct {
 	*httptest.Server
-	keys Keys
+	keys     Keys
+	receiver *Receiver
 
 	mu      sync.Mutex
 	samples []metric.Sample
@@ -67,7 +69,8 @@ func (h *house) span(trace string, s delivery.Span) bool {
 func build(t testing.TB) *house {
 	t.Helper()
 	h := &house{keys: NewKeys([]byte("a secret of this test")), spans: map[string][]delivery.Span{}, room: 1000}
-	h.Server = httptest.NewServer(New(Options{Keys: h.keys, Metrics: h, Spans: h.span}))
+	h.receiver = New(Options{Keys: h.keys, Metrics: h, Spans: h.span})
+	h.Server = httptest.NewServer(h.receiver)
 	t.Cleanup(h.Close)
 	return h
 }
@@ -388,6 +391,9 @@ func TestTheDataPlaneIsKnown(t *testing.T) {
 	e.Add(&exporter.Span{Trace: [16]byte{1}, ID: [8]byte{2}, Name: "GET prod/shop", Kind: exporter.Server, Start: time.Unix(9, 0), End: time.Unix(10, 0), Failed: true, Attrs: []exporter.Attr{
 		{Key: "slipway.release", Text: "r9999999999999999"}, {Key: "slipway.env", Text: "prod"}, {Key: "http.response.status_code", Number: 502},
 	}})
+	for deadline := time.Now().Add(30 * time.Second); e.Sent() == 0 && time.Now().Before(deadline); {
+		runtime.Gosched() // at its end it has two seconds for the rest
+	}
 	stop()
 	<-done
 	spans := h.spans["01000000000000000000000000000000"]
@@ -486,15 +492,15 @@ func TestTooManyAtATime(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		status, answer := h.post(t, "/v1/metrics", "application/json", []byte("{}"), nil)
-		if status == http.StatusServiceUnavailable && strings.Contains(answer, "too many") {
-			break
-		}
+	deadline := time.Now().Add(30 * time.Second)
+	for len(h.receiver.busy) < maxBusy { // and nobody asks before: it would take the place of one of them
 		if time.Now().After(deadline) {
-			t.Fatalf("while %d are sending, another gets %d %s", maxBusy, status, answer)
+			t.Fatalf("of %d who are sending, %d are read", maxBusy, len(h.receiver.busy))
 		}
+		runtime.Gosched()
+	}
+	if status, answer := h.post(t, "/v1/metrics", "application/json", []byte("{}"), nil); status != http.StatusServiceUnavailable || !strings.Contains(answer, "too many") {
+		t.Errorf("while %d are sending, another gets %d %s", maxBusy, status, answer)
 	}
 	for _, w := range writers {
 		w.Close()

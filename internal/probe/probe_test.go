@@ -19,6 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 )
 
 const patience = 30 * time.Second
@@ -56,12 +57,8 @@ func says(t *testing.T, what string, err error, want string) {
 
 func TestTCP(t *testing.T) {
 	t.Parallel()
-	ln := listen(t)
-	says(t, "open port", ask(t, ln.Addr().String(), Target{}), "")
-	if err := ln.Close(); err != nil {
-		t.Fatal(err)
-	}
-	says(t, "closed port", ask(t, ln.Addr().String(), Target{}), "refused")
+	says(t, "open port", ask(t, listen(t).Addr().String(), Target{}), "")
+	says(t, "closed port", ask(t, porttest.Free(t), Target{}), "refused")
 }
 
 func TestHTTP(t *testing.T) {

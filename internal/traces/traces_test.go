@@ -129,7 +129,7 @@ func TestTracesOfAChangeAreKept(t *testing.T) {
 	for i := range 3 {
 		k.Buffer.Add(traceID(i), span(0))
 	}
-	begun := time.Now()
+	begun := k.waiting[traceID(0)].heard
 	keep := func(after time.Duration) {
 		t.Helper()
 		if err := k.keep(t.Context(), begun.Add(after)); err != nil {

@@ -253,7 +253,8 @@ func (w *written) restart(t *testing.T) {
 func (w *written) tooEarly(t *testing.T) {
 	now := time.Now()
 	s := prometheustest.Series{Labels: map[string]string{"__name__": "fresh_total", "release": "r1", "job": "j", "instance": "i"}}
-	for at := now.Unix() - 100; at <= now.Unix()-2; at++ {
+	// Scraped every five seconds, they are alive for 25 after the last: as long as this may take.
+	for at := now.Unix() - 102; at <= now.Unix()-2; at += 5 {
 		s.Times, s.Values = append(s.Times, time.Unix(at, 0)), append(s.Values, float64(at))
 	}
 	two := s
@@ -281,7 +282,8 @@ func (w *written) tooEarly(t *testing.T) {
 // target is a service that does ten things between two scrapes.
 type target struct {
 	mu    sync.Mutex
-	n     int // guarded by mu
+	n     int  // guarded by mu
+	gone  bool // guarded by mu
 	each  int
 	serve *httptest.Server
 }
@@ -296,6 +298,9 @@ func newTarget(t *testing.T, each int) *target {
 func (x *target) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if x.gone {
+		panic(http.ErrAbortHandler)
+	}
 	x.n += x.each
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 	_, _ = fmt.Fprintf(w, "# TYPE things_total counter\nthings_total{result=\"good\"} %d\nthings_total{result=\"bad\"} %d\n", x.n*9/10, x.n/10)
@@ -305,6 +310,14 @@ func (x *target) restart() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.n = 0
+}
+
+// vanish answers nobody any more. Its port stays its own: another server there would
+// be taken for it.
+func (x *target) vanish() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.gone = true
 }
 
 func (x *target) at(release string) prometheustest.Target {
@@ -344,8 +357,7 @@ func TestScraped(t *testing.T) {
 			}
 		}
 	}
-	canary.serve.CloseClientConnections()
-	canary.serve.Close()
+	canary.vanish()
 	server.Until("the canary is missed", func() bool {
 		enough(0)()
 		return got.Until >= got.Readings[len(got.Readings)-1].Second+4

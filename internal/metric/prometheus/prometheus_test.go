@@ -3,7 +3,6 @@ package prometheus_test
 import (
 	"fmt"
 	"math"
-	"net"
 	"strconv"
 	"testing"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/slipway-cd/slipway/internal/metric/metrictest"
 	"github.com/slipway-cd/slipway/internal/metric/prometheus"
 	"github.com/slipway-cd/slipway/internal/metric/prometheus/prometheustest"
+	"github.com/slipway-cd/slipway/internal/porttest"
 )
 
 // The suite runs against one server; each case has a label of its own.
@@ -28,7 +28,7 @@ func TestDriver(t *testing.T) {
 
 func bench(t *testing.T, server *prometheustest.Server, name string) metrictest.Bench {
 	return metrictest.Bench{
-		Driver: driver(t, server.URL), Broken: driver(t, "http://"+nobody(t)),
+		Driver: driver(t, server.URL), Broken: driver(t, "http://"+porttest.Free(t)),
 		From: delivery.FromPrometheus, Now: time.Now().Unix(),
 		Write: func(_ *testing.T, samples []metric.Sample) { server.Write(seriesOf(samples, name)) },
 		Select: func(metric, match string) string {
@@ -48,17 +48,6 @@ func driver(t *testing.T, url string) *prometheus.Driver {
 	}
 	t.Cleanup(d.Close)
 	return d
-}
-
-// nobody is an address at which nobody listens.
-func nobody(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // seriesOf is what a Prometheus that scraped the instances has.

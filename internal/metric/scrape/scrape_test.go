@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/slipway-cd/slipway/internal/delivery"
 	"github.com/slipway-cd/slipway/internal/metric"
+	"github.com/slipway-cd/slipway/internal/porttest"
 )
 
 // kept is a store that keeps everything.
@@ -171,18 +171,21 @@ func TestPagesBecomeSamples(t *testing.T) {
 		{"node", "checkout_basket_eur_count", 0},
 		{"node", "nodejs_version_info", 1},
 	} {
-		if v, there := k.value(tt.instance, tt.name); !there || v != tt.want {
-			t.Errorf("%s of %s = %v (there: %v), want %v", tt.name, tt.instance, v, there, tt.want)
-		}
+		// An answer that took longer than two seconds says something else, until the next.
+		await(t, fmt.Sprintf("%s of %s to be %v", tt.name, tt.instance, tt.want), func() bool {
+			v, there := k.value(tt.instance, tt.name)
+			return there && v == tt.want
+		})
 	}
 	for _, name := range []string{"lost", "late", "early"} {
 		if _, there := k.value("plain", name); there {
 			t.Errorf("%s is kept", name)
 		}
 	}
-	if st := s.of("plain"); !st.Up || !strings.Contains(st.Why, "lost is negative") {
-		t.Errorf("state = %+v", st)
-	}
+	await(t, "what was left out of a page to be told", func() bool {
+		st := s.of("plain")
+		return st.Up && strings.Contains(st.Why, "lost is negative")
+	})
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, one := range k.all["plain"] {
@@ -222,12 +225,7 @@ func TestHostileInstances(t *testing.T) {
 	for i := range 100_000 {
 		fmt.Fprintf(&million, "requests_total{user=\"%d\"} 1\n", i)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := Target{Series: series("closed"), URL: "http://" + l.Addr().String() + "/metrics", Every: 100 * time.Millisecond}
-	l.Close()
+	closed := Target{Series: series("closed"), URL: "http://" + porttest.Free(t) + "/metrics", Every: 100 * time.Millisecond}
 	bad := map[string]struct {
 		target       Target
 		reason, want string
@@ -263,9 +261,8 @@ func TestHostileInstances(t *testing.T) {
 			st := s.of(name)
 			return !st.At.IsZero() && !st.Up && strings.Contains(st.Why, b.want)
 		})
-		if v, there := k.value(name, "up"); !there || v != 0 {
-			t.Errorf("%s: up is %v (there: %v)", name, v, there)
-		}
+		// The store is given it after the state has changed.
+		await(t, name+" to be down", func() bool { v, there := k.value(name, "up"); return there && v == 0 })
 		await(t, name+" to be counted as "+b.reason, func() bool {
 			k.mu.Lock()
 			defer k.mu.Unlock()

@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/slipway-cd/slipway/internal/porttest"
 )
 
 // Patience is how long a test waits for something to come about.
@@ -43,28 +44,15 @@ func Start(t testing.TB, scrape string) *Server {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for range 3 { // a free port may be taken until the server has it
-		if s.run(program, config) {
-			return s
-		}
-	}
-	t.Fatal("Prometheus did not start, see its log above")
-	return nil
+	s.run(program, config, porttest.Free(t))
+	return s
 }
 
-func (s *Server) run(program, config string) bool {
+func (s *Server) run(program, config, addr string) {
 	s.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
-		s.t.Fatal(err)
-	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(s.t.Context()))
 	var log bytes.Buffer
-	cmd := exec.CommandContext(ctx, program, "--config.file="+config, "--storage.tsdb.path="+filepath.Join(s.dir, "data-"+addr),
+	cmd := exec.CommandContext(ctx, program, "--config.file="+config, "--storage.tsdb.path="+filepath.Join(s.dir, "data"),
 		"--web.listen-address="+addr, "--web.enable-remote-write-receiver", "--web.enable-lifecycle", "--enable-feature=native-histograms", "--log.level=warn")
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
@@ -91,11 +79,9 @@ func (s *Server) run(program, config string) bool {
 	}
 	if err := s.ready(ended); err != nil {
 		end()
-		s.t.Logf("%v\n%s", err, log.String())
-		return false
+		s.t.Fatalf("Prometheus did not start: %v\n%s", err, log.String())
 	}
 	s.t.Cleanup(end)
-	return true
 }
 
 func tick() <-chan time.Time { return time.NewTimer(20 * time.Millisecond).C }
