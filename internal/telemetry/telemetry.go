@@ -101,8 +101,9 @@ func (t *Telemetry) log(ctx context.Context, e delivery.Event) {
 		slog.Int64("change", int64(e.Change)), slog.String("rollout", string(e.Rollout)), slog.String("service", e.Service), slog.String("env", e.Env),
 		slog.String("from", string(m.From)), slog.String("state", string(e.State)), slog.String("why", e.Text),
 	}
-	p, _, err := t.d.Store.Project(ctx)
-	c, err2 := t.d.Store.Change(ctx, e.Change)
+	whole := context.WithoutCancel(ctx) // a line that is begun is not cut short at the end
+	p, _, err := t.d.Store.Project(whole)
+	c, err2 := t.d.Store.Change(whole, e.Change)
 	if err == nil && err2 == nil && p.DataPlane.OTLP != "" {
 		s := story{project: p.Name, change: c}
 		at = append(at, slog.String("trace_id", fmt.Sprintf("%x", s.trace())))

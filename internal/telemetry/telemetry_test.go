@@ -213,6 +213,20 @@ func (l *ledger) run() (t *Telemetry, stop func()) {
 	return t, stop
 }
 
+// told waits until the traces of all lines were sent, and that is written down: who is
+// stopped before sends the last of them again.
+func (l *ledger) told() {
+	l.t.Helper()
+	newest, err := l.Events(l.t.Context(), store.EventQuery{Newest: true, Limit: 1})
+	if err != nil || len(newest) != 1 {
+		l.t.Fatalf("the newest line is %v, %v", newest, err)
+	}
+	until(l.t, "it is written down that all was told", func() bool {
+		n, err := readMark(filepath.Join(l.dir, "traces.mark"))
+		return err == nil && n == newest[0].Seq
+	})
+}
+
 // One trace a change: rollouts of both environments hang below it, and below
 // them the stages and the verdict. It comes once, though the server is stopped
 // and the collector refuses the first call.
@@ -234,6 +248,8 @@ func TestTraceOfChange(t *testing.T) {
 	if i := slices.IndexFunc(all, func(s otlptest.Span) bool { return s.Parent == "" }); i >= 0 {
 		t.Errorf("the change is told before it is over: %+v", all[i])
 	}
+	until(t, "the moves of the first rollout are in the log", func() bool { return strings.Count(said.String(), `"rollout moved"`) == 8 })
+	l.told()
 	stop()
 	word := &delivery.Verdict{Outcome: delivery.Fail, Sentence: "worse", Evidence: 120, Limit: 100, Seconds: 9, At: time.Now()}
 	l.rollout(change, "prod", word, delivery.Queued, delivery.Preparing, delivery.Starting, delivery.Shifting, delivery.Judging, delivery.Reverting, delivery.Reverted)
@@ -242,6 +258,7 @@ func TestTraceOfChange(t *testing.T) {
 		all, _, _ = c.all()
 		return slices.ContainsFunc(all, func(s otlptest.Span) bool { return s.Parent == "" })
 	})
+	l.told()
 	stop()
 	_, stop = l.run()
 	l.rollout(l.change(), "staging", nil, delivery.Queued, delivery.Cancelled)
