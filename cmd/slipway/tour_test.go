@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/slipway-cd/slipway/internal/demo"
+	"github.com/slipway-cd/slipway/internal/porttest"
 )
 
 // runDemo runs the demo by the real binary to its end, reads its summary into
@@ -75,20 +75,5 @@ func TestTour(t *testing.T) {
 // freeBase finds a first port for the demo, whose others lie at fixed distances.
 func freeBase(t *testing.T) int {
 	t.Helper()
-	for base := 8100; base < 9900; base += 100 {
-		free := true
-		for _, off := range []int{0, 60, 70, 80} {
-			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(base+off)))
-			if err != nil {
-				free = false
-				break
-			}
-			l.Close()
-		}
-		if free {
-			return base
-		}
-	}
-	t.Fatal("no free ports for the demo from 8100 to 9900")
-	return 0
+	return porttest.Base(t, 60, 70, 80)
 }

@@ -2,11 +2,11 @@ package cli
 
 import (
 	"fmt"
-	"net"
 	"strings"
 	"testing"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 )
 
 // What a dry run names as next is the same command, for real.
@@ -65,14 +65,7 @@ func TestLogsFailedNone(t *testing.T) {
 
 // The control plane alone is gone, or the data plane as well: two things to say.
 func TestServerDown(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	state := announce(t, t.TempDir(), "http://"+l.Addr().String())
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	state := announce(t, t.TempDir(), "http://"+porttest.Free(t))
 	const sentence = "the server does not answer; the data plane and the instances go on as they are"
 	for _, alive := range []bool{true, false} {
 		for _, command := range []string{"status", "doctor"} {

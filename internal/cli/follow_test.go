@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-cd/slipway/internal/client"
 	"github.com/slipway-cd/slipway/internal/control"
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
@@ -276,7 +277,15 @@ func TestAbort(t *testing.T) {
 // Watching survives a server that is killed and started again elsewhere.
 func TestWatchSurvivesARestart(t *testing.T) {
 	h := always(t, moment{})
-	first := httptest.NewServer(h)
+	first := httptest.NewUnstartedServer(h)
+	if err := first.Listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if first.Listener, err = net.Listen("tcp", porttest.Free(t)); err != nil { // where nobody else answers when it is gone
+		t.Fatal(err)
+	}
+	first.Start()
 	state := announce(t, t.TempDir(), first.URL)
 	gone := make(chan struct{})
 	h.at = func(n int) moment {
@@ -314,15 +323,7 @@ func TestNoServer(t *testing.T) {
 		t.Errorf("stderr %q, want slipway up", r.stderr)
 	}
 	// The files are there, but nobody listens any more.
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	url := "http://" + l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	r = slipway(t.Context(), t, announce(t, t.TempDir(), url), "why", "payment")
+	r = slipway(t.Context(), t, announce(t, t.TempDir(), "http://"+porttest.Free(t)), "why", "payment")
 	expect(t, r, exitFailed)
 	if !strings.Contains(r.stderr, "next  slipway up") {
 		t.Errorf("stderr %q, want slipway up", r.stderr)

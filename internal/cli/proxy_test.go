@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
@@ -14,6 +15,10 @@ import (
 // The table of routes: a listener, a route and a release are named where they
 // begin, and what is not well is said below with its reason.
 func TestRoutesTable(t *testing.T) {
+	synctest.Test(t, testRoutesTable) // no time passes between what is made here and its text
+}
+
+func testRoutesTable(t *testing.T) {
 	table := traffic.Table{
 		Listeners: []traffic.Listener{
 			{Name: "prod", Addr: "127.0.0.1:8080", Env: "prod"},
@@ -40,7 +45,7 @@ func TestRoutesTable(t *testing.T) {
 		},
 		Draining: []traffic.EndpointState{{ID: "cart.r10.0", Addr: "127.0.0.1:9000", InFlight: 1}},
 		Started:  time.Now().Add(-2 * time.Hour),
-		Faults:   []traffic.FaultState{{Fault: traffic.Fault{ID: "slow-cart", Route: "prod/cart", Share: 500, Delay: 300 * time.Millisecond}, Until: time.Now().Add(8*time.Second + 20*time.Millisecond), Touched: 12}},
+		Faults:   []traffic.FaultState{{Fault: traffic.Fault{ID: "slow-cart", Route: "prod/cart", Share: 500, Delay: 300 * time.Millisecond}, Until: time.Now().Add(8 * time.Second), Touched: 12}},
 	}
 	counted := map[poolKey]tally{{"prod/cart", "r12"}: {requests: 40, errors: 4}, {"prod/cart", "r11"}: {requests: 800}}
 	s := &session{}

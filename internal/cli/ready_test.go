@@ -16,6 +16,7 @@ import (
 
 	"github.com/slipway-cd/slipway/internal/client"
 	"github.com/slipway-cd/slipway/internal/delivery"
+	"github.com/slipway-cd/slipway/internal/porttest"
 )
 
 // A port of somebody else is refused before anything is started; one that the
@@ -28,13 +29,8 @@ func TestUpRefusesAPortInUse(t *testing.T) {
 	defer l.Close()
 	taken := l.Addr().String()
 	dir, state := t.TempDir(), t.TempDir()
-	src := fmt.Sprintf("project: till\nenvironments:\n  - {name: dev, listen: \"127.0.0.1:0\"}\n  - {name: prod, listen: %q}\nservices:\n  payment: {run: ./payment}\n", taken)
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	src = strings.Replace(src, "127.0.0.1:0", free.Addr().String(), 1)
-	if err := errors.Join(free.Close(), os.WriteFile(filepath.Join(dir, manifestName), []byte(src), 0o600)); err != nil {
+	src := fmt.Sprintf("project: till\nenvironments:\n  - {name: dev, listen: %q}\n  - {name: prod, listen: %q}\nservices:\n  payment: {run: ./payment}\n", porttest.Free(t), taken)
+	if err := os.WriteFile(filepath.Join(dir, manifestName), []byte(src), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, own := range []bool{false, true} {

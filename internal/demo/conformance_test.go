@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/slipway-cd/slipway/internal/porttest"
 )
 
 // op is one operation of each service that needs nothing but its callees.
@@ -234,7 +236,12 @@ func testHeaders(t *testing.T, service string, w way) {
 // let in, and the end is a clean one.
 func testDrains(t *testing.T, service string, w way) {
 	late := Behaviour{Version: "v1", DelayMS: 800, DelayShare: 1}
-	i := start(t, service, w, late, calleesOf(t, service, nil)...)
+	addr := porttest.Free(t) // nobody else listens there when it has ended
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := start(t, service, w, late, append(calleesOf(t, service, nil), "PORT="+port)...)
 	client := newClient(t)
 	method, path, body := op(service)
 	answered := make(chan got, 1)
@@ -257,11 +264,7 @@ func testDrains(t *testing.T, service string, w way) {
 	if len(i.log.with("drained")) != 1 {
 		t.Error("no line says that it drained")
 	}
-	u, err := url.Parse(i.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if conn, err := net.Dial("tcp", u.Host); err == nil {
+	if conn, err := net.Dial("tcp", addr); err == nil {
 		conn.Close()
 		t.Error("something still accepts connections")
 	}

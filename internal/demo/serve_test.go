@@ -20,7 +20,7 @@ import (
 )
 
 // patience is how long a test waits for something that must happen.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // With HARBOR_SERVE set this binary is one of harbor's Go services, as the
 // slipway binary is under "slipway demo serve".
@@ -164,10 +164,11 @@ func bundle(t *testing.T, service string, w way, how Behaviour) string {
 	return dir
 }
 
-// start runs a service and returns when it listens. vars are pairs "KEY=value".
+// start runs a service and returns when it listens. vars are pairs "KEY=value";
+// without a PORT among them it takes any.
 func start(t *testing.T, service string, w way, how Behaviour, vars ...string) *instance {
 	t.Helper()
-	i := launch(t, service, w, bundle(t, service, w, how), append(vars, "PORT=0"))
+	i := launch(t, service, w, bundle(t, service, w, how), append([]string{"PORT=0"}, vars...))
 	var listening []map[string]any
 	eventually(t, service+" listens", func() bool {
 		listening = i.log.with("listening")

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"maps"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -10,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/slipway-cd/slipway/internal/porttest"
 )
 
 // The five services in their own languages, from the page to the bank.
@@ -258,7 +261,11 @@ func TestCalleeIsGone(t *testing.T) {
 		service string
 		way     way
 	}{{"cart", inside}, {"catalog", inside}, {"catalog", node}} {
-		pricing := start(t, "pricing", inside, quiet("v1"))
+		_, port, err := net.SplitHostPort(porttest.Free(t)) // where nobody else answers when it is gone
+		if err != nil {
+			t.Fatal(err)
+		}
+		pricing := start(t, "pricing", inside, quiet("v1"), "PORT="+port)
 		i := start(t, c.service, c.way, quiet("v1"), "PRICING_URL="+pricing.url)
 		_, path, _ := op(c.service)
 		client := newClient(t)

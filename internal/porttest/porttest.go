@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"testing"
 )
@@ -25,6 +26,42 @@ func Free(t testing.TB) string {
 	}
 	t.Cleanup(release)
 	return addr
+}
+
+// Base returns a port that is free as Free's is, and with it are those at each
+// distance from it.
+func Base(t testing.TB, distances ...int) int {
+	t.Helper()
+	n := last - first + 1 - slices.Max(distances)
+	from := rand.IntN(n)
+	for i := range n {
+		base := first + (from+i)%n
+		if release, ok := holdAll(base, distances); ok {
+			t.Cleanup(release)
+			return base
+		}
+	}
+	t.Fatalf("porttest: no free ports from %d to %d at %v", first, last, distances)
+	return 0
+}
+
+// holdAll holds all ports at the distances from base, or none.
+func holdAll(base int, distances []int) (release func(), ok bool) {
+	var held []func()
+	release = func() {
+		for _, r := range held {
+			r()
+		}
+	}
+	for _, d := range append([]int{0}, distances...) {
+		one, ok := hold(net.JoinHostPort("127.0.0.1", strconv.Itoa(base+d)))
+		if !ok {
+			release()
+			return nil, false
+		}
+		held = append(held, one)
+	}
+	return release, true
 }
 
 // Reserve is Free for who has no testing.TB; release lets others have the address.

@@ -2,6 +2,7 @@ package porttest
 
 import (
 	"net"
+	"strconv"
 	"testing"
 )
 
@@ -23,6 +24,27 @@ func TestFree(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// Ports at distances from each other are given all or not at all.
+func TestBase(t *testing.T) {
+	given := map[int]bool{}
+	for range 20 {
+		base := Base(t, 60, 70, 80)
+		for _, d := range []int{0, 60, 70, 80} {
+			if given[base+d] {
+				t.Fatalf("%d is given twice", base+d)
+			}
+			given[base+d] = true
+			if _, ok := hold(net.JoinHostPort("127.0.0.1", strconv.Itoa(base+d))); ok {
+				t.Errorf("%d is not held", base+d)
+			}
+		}
+	}
+	base := Base(t, 1)
+	if _, ok := holdAll(base-1, []int{1, 2}); ok {
+		t.Error("what is held is given again, among others")
 	}
 }
 
