@@ -110,7 +110,7 @@ func (h *house) open(public bool) *Web {
 // run lets the loop move what is submitted, until the test ends or halt.
 func (h *house) run() *house {
 	h.t.Helper()
-	ctx, cancel := context.WithCancel(h.t.Context())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(h.t.Context())) // the tabs of the test close before it stops
 	done := make(chan error, 1)
 	go func() { done <- h.loop.Run(ctx) }()
 	h.stop = sync.OnceFunc(func() {

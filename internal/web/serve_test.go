@@ -48,7 +48,7 @@ func (s *served) start() {
 	pages := New(d)
 	pages.every = cmp.Or(h.every, pages.every)
 	both := bothFaces{api: api, pages: pages}
-	ctx, cancel := context.WithCancel(h.t.Context())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(h.t.Context())) // a page that loses its server says so, and the tabs of the test close before it stops
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(ctx, l, both, d.Log) }()
 	s.stop = sync.OnceFunc(func() {

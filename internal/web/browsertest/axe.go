@@ -36,14 +36,38 @@ func (v Violation) String() string {
 	return out.String()
 }
 
-// Axe asks axe-core what is wrong with the page as it is now, by all of its rules.
+// looks is how often a page is looked at that changes meanwhile.
+const looks = 20
+
+// lookAtAll is one of them: what axe-core found, and whether it was the same page throughout.
+const lookAtAll = `(async () => {
+	let changed = false;
+	const watch = new MutationObserver(() => { changed = true; });
+	watch.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
+	const found = await axe.run(document, {resultTypes: ["violations"]});
+	changed ||= watch.takeRecords().length > 0;
+	watch.disconnect();
+	return {changed, violations: found.violations};
+})()`
+
+// Axe asks axe-core what is wrong with the page as it is now, by all of its rules. What
+// it finds on a page that is renewed under its eyes may be of neither the old nor the
+// new one, so it has to find it again.
 func (tab *Tab) Axe() []Violation {
 	tab.t.Helper()
 	if !tab.Is("window.axe") {
 		var version string
 		tab.Eval(axe+";axe.version", &version)
 	}
-	var out []Violation
-	tab.Eval(`axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations)`, &out)
-	return out
+	var seen struct {
+		Changed    bool
+		Violations []Violation
+	}
+	for range looks {
+		tab.Eval(lookAtAll, &seen)
+		if !seen.Changed || len(seen.Violations) == 0 {
+			break
+		}
+	}
+	return seen.Violations
 }

@@ -17,12 +17,13 @@ const (
 	ArrowDown = kb.ArrowDown
 )
 
-// aim says where to click what an expression finds, once it can be clicked: it is
-// there, in view, and nothing lies over it. A live page may move it before the click
-// arrives, so the next click is let through only if it meets what was aimed at.
+// aim says where to click what an expression finds, once it can be clicked: its page
+// has all it loads, it is there, in view, and nothing lies over it. A live page may
+// move it before the click arrives, so the next click is let through only if it meets
+// what was aimed at.
 const aim = `(() => {
 	const e = %s;
-	if (!e || e.disabled) return null;
+	if (document.readyState !== "complete" || !e || e.disabled) return null;
 	e.scrollIntoView({block: "center", inline: "center", behavior: "instant"});
 	const r = e.getClientRects()[0];
 	if (!r || !r.width || !r.height) return null;

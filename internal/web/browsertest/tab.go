@@ -3,6 +3,7 @@ package browsertest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -131,13 +132,32 @@ func call[P, R any](tab *Tab, cmd cdp.Command[P, R], params P) R {
 // Go opens a page by its path, and returns when it is there with all it loads.
 func (tab *Tab) Go(path string) {
 	tab.t.Helper()
-	tab.do("open "+path, chromedp.Navigate(tab.origin+path))
+	for began := time.Now(); ; {
+		err := tab.navigate(tab.origin + path)
+		if err == nil {
+			return
+		}
+		if e, ok := errors.AsType[*chromedp.LoadError](err); !ok || e.ErrorText != aborted || time.Since(began) > limit {
+			tab.t.Fatalf("open %s: %v\n%s", path, err, tab.shown())
+		}
+	}
+}
+
+// aborted is what becomes of a page that another takes the place of, such as one
+// that a key led to and nobody waited for.
+const aborted = "net::ERR_ABORTED"
+
+func (tab *Tab) navigate(url string) error {
+	ctx, cancel := context.WithTimeout(tab.ctx, limit)
+	defer cancel()
+	return chromedp.Do(ctx, chromedp.Navigate(url))
 }
 
 // Size makes the window so wide and so high.
 func (tab *Tab) Size(width, height int) {
 	tab.t.Helper()
 	call(tab, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: int64(width), Height: int64(height), DeviceScaleFactor: 1})
+	tab.Await(fmt.Sprintf("the window is %d wide and %d high", width, height), fmt.Sprintf("innerWidth === %d && innerHeight === %d", width, height))
 }
 
 // Theme sets the colours that the person at the window prefers. Nothing moves by itself.
@@ -150,6 +170,7 @@ func (tab *Tab) Theme(dark bool) {
 	call(tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
 		{Name: "prefers-color-scheme", Value: colours}, {Name: "prefers-reduced-motion", Value: "reduce"},
 	}})
+	tab.Await("the colours are "+colours, fmt.Sprintf(`matchMedia("(prefers-color-scheme: %s) and (prefers-reduced-motion: reduce)").matches`, colours))
 }
 
 // try evaluates a JavaScript expression into v, as JSON.

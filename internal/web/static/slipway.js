@@ -133,7 +133,7 @@
   dialog.addEventListener("htmx:error", (e) => {
     if (e.detail.ctx?.sourceElement === dialog) location.assign(e.detail.ctx.request.action);
   });
-  dialog.addEventListener("close", () => dialog.replaceChildren());
+  dialog.addEventListener("close", () => { if (!dialog.open) dialog.replaceChildren(); }); // told a moment later: it may be open again
   dialog.addEventListener("mousedown", (e) => { if (e.target === dialog) close(); });
 
   // Commands: a field and the list of what it finds, which the server writes.
