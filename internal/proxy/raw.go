@@ -83,10 +83,12 @@ const (
 	rawBusy                       // an instance, or the caller to take the answer
 )
 
+// enters begins a phase. Whoever sweeps reads the phase first and then its time:
+// so a new phase is never seen with the time of the one before.
 func (c *rawConn) enters(p rawPhase, now time.Time) {
 	c.expects = p
-	c.phase.Store(int32(p))
 	c.since.Store(now.UnixNano())
+	c.phase.Store(int32(p))
 }
 
 // wake ends the connection as soon as it has no request: its callback is not

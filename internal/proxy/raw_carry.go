@@ -28,10 +28,10 @@ const rawSlack = 10 * time.Second
 func (c *rawConn) carry(ctx context.Context, body []byte) rawDone {
 	c.req.decode()
 	began := time.Now()
+	c.patience.Store(math.MaxInt64) // a wait for a slot ends by itself
 	c.enters(rawBusy, began)
 	x := &c.x
 	*x = passage{e: c.e, asked: &c.req, plain: true, queuer: c, arms: x.arms[:0]}
-	c.patience.Store(math.MaxInt64) // a wait for a slot ends by itself
 	p, why := x.enter(ctx, c.f, began)
 	if why == notPlain {
 		return rawHandOver

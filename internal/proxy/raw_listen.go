@@ -109,9 +109,10 @@ func (f *front) silence() silence {
 // caller has gone away. It is called each second.
 func (s *rawSet) sweep(now time.Time, most silence) {
 	for _, c := range s.all() {
+		phase := rawPhase(c.phase.Load()) // before its time; see enters
 		since := time.Duration(now.UnixNano() - c.since.Load())
 		limit := most.idle
-		switch rawPhase(c.phase.Load()) {
+		switch phase {
 		case rawIdle:
 			// The end of a connection that came together with its last request is
 			// not told again; one look in each rest finds it.
