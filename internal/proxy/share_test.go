@@ -91,7 +91,7 @@ func crowd(t *testing.T, addr string, n int, header func(i int) string) map[stri
 // The share of callers that a release gets is that of its weight, whatever a
 // caller is known by. Keys are random in each run, so a share is a count of
 // independent draws; all comparisons of one run together raise a false alarm
-// with a probability of at most one in a million.
+// with a probability of at most one in a billion.
 func TestShareMatchesTheWeight(t *testing.T) {
 	t.Parallel()
 	fresh := func(int) string { return "" }
@@ -110,7 +110,7 @@ func TestShareMatchesTheWeight(t *testing.T) {
 		{delivery.Sticky{}, fresh, [3]delivery.Weight{0, 9990}},
 	}
 	const n, paths, releases = 1500, 2, 3
-	alpha := 1e-6 / float64(len(cells)*paths*releases)
+	alpha := 1e-9 / float64(len(cells)*paths*releases)
 	bothPaths(t, func(t *testing.T, w *traffictest.World) {
 		r1, r2, r3 := w.Instance("a", "r1", "v1"), w.Instance("b", "r2", "v2"), w.Instance("c", "r3", "v3")
 		for _, c := range cells {
