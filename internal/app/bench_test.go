@@ -82,7 +82,7 @@ func (h *home) byHand(b *testing.B, how manners) time.Duration {
 // against starting a program of the same kind: how much sooner a route write is
 // than any way back that has to start something.
 func BenchmarkVerdictToZeroWeight(b *testing.B) {
-	h := build(b, "{strategy: canary, steps: [{weight: 50, hold: 1s}, {weight: 100, hold: 0s}], soak: 0s, window: 1m, deadline: 20s}", "prod")
+	h := build(b, "{strategy: canary, steps: [{weight: 50, hold: 1s}, {weight: 100, hold: 0s}], soak: 0s, window: 1m, deadline: 2m}", "prod")
 	h.ended(h.id(h.deploy("api", manners{Version: "v0"}, nil), "prod"))
 	plane := trafficproxy.New(filepath.Join(h.state, "proxy", "proxy.sock"))
 	l := h.load("prod", 8)

@@ -255,13 +255,13 @@ func (h *home) id(s control.Submitted, env string) delivery.RolloutID {
 // until waits for something to be so.
 func (h *home) until(what string, so func() bool, now func() string) {
 	h.t.Helper()
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(3 * time.Minute)
 	tick := time.NewTicker(30 * time.Millisecond)
 	defer tick.Stop()
 	for !so() {
 		select {
 		case <-deadline:
-			h.t.Fatalf("not in a minute: %s; %s", what, now())
+			h.t.Fatalf("not in three minutes: %s; %s", what, now())
 		case <-tick.C:
 		}
 	}

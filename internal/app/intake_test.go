@@ -82,7 +82,7 @@ func TestInstancesTellOfThemselves(t *testing.T) {
 // What the data plane saw of requests that a new release failed is kept with its
 // change, though no service knows of tracing, and whatever the shares are.
 func TestTracesOfABadRelease(t *testing.T) {
-	h := build(t, "{strategy: canary, steps: [{weight: 50, hold: 1s}, {weight: 100, hold: 0s}], soak: 0s, window: 1m, deadline: 20s}", "prod")
+	h := build(t, "{strategy: canary, steps: [{weight: 50, hold: 1s}, {weight: 100, hold: 0s}], soak: 0s, window: 1m, deadline: 2m}", "prod")
 	if r := h.ended(h.id(h.deploy("api", manners{Version: "v1"}, nil), "prod")); r.State != delivery.Done {
 		t.Fatal(r.Reason)
 	}
@@ -111,7 +111,7 @@ func TestTracesOfABadRelease(t *testing.T) {
 // A release whose answers are all good and whose own metrics tell of orders that
 // are lost is caught by them, though nobody said where they are shown.
 func TestAReleaseIsJudgedByItsOwnMetrics(t *testing.T) {
-	h := build(t, `{strategy: canary, steps: [{weight: 50, hold: 2s}, {weight: 100, hold: 0s}], soak: 0s, window: 1m, deadline: 40s, judge: {metrics: {lost_orders: {kind: share, value: 'orders_total{result="lost"}', per: orders_total, role: required, add: 0.02}}}}`, "prod")
+	h := build(t, `{strategy: canary, steps: [{weight: 50, hold: 2s}, {weight: 100, hold: 0s}], soak: 0s, window: 1m, deadline: 2m, judge: {metrics: {lost_orders: {kind: share, value: 'orders_total{result="lost"}', per: orders_total, role: required, add: 0.02}}}}`, "prod")
 	if r := h.ended(h.id(h.deploy("api", manners{Version: "v1"}, nil), "prod")); r.State != delivery.Done {
 		t.Fatal(r.Reason)
 	}

@@ -80,7 +80,7 @@ func (b *logbook) all() string {
 // names it, over an end and a new start; and what is about a change carries its trace.
 func TestLogsReachACollector(t *testing.T) {
 	b := newLogbook(t)
-	h := build(t, "{strategy: rolling, soak: 200ms, deadline: 30s}", "prod")
+	h := build(t, "{strategy: rolling, soak: 200ms, deadline: 2m}", "prod")
 	h.put(h.yaml + fmt.Sprintf("data_plane: {otlp: %q}\n", b.URL))
 	done := h.deploy("api", manners{Version: "v1"}, nil)
 	if r := h.ended(h.id(done, "prod")); r.State != delivery.Done {

@@ -99,7 +99,7 @@ func TestDashboardIsWhole(t *testing.T) {
 // judges another: every query of the dashboard finds something, and the alerts
 // are loaded. Without the token there are no metrics.
 func TestDashboardShowsAHouse(t *testing.T) {
-	h := build(t, "{strategy: canary, steps: [{weight: 50, hold: 2s}, {weight: 100, hold: 100ms}], soak: 200ms, window: 1m, deadline: 20s}", "prod")
+	h := build(t, "{strategy: canary, steps: [{weight: 50, hold: 2s}, {weight: 100, hold: 100ms}], soak: 200ms, window: 1m, deadline: 2m}", "prod")
 	rules, err := filepath.Abs("../../deploy/prometheus/alerts.yaml")
 	if err != nil {
 		t.Fatal(err)
