@@ -91,8 +91,9 @@ func (e *dialError) Error() string { return e.err.Error() }
 func (e *dialError) Unwrap() error { return e.err }
 
 func (p *endpoint) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	d := net.Dialer{Timeout: dialTimeout}
-	c, err := d.DialContext(ctx, "tcp", p.addr)
+	c, err := upstream.DialWithin(ctx, dialTimeout, func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", p.addr)
+	})
 	if err != nil {
 		return nil, &dialError{err}
 	}

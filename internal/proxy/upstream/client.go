@@ -125,9 +125,7 @@ func (c *Client) GetFresh(ctx context.Context) (*Conn, error) {
 	if severed {
 		return nil, &DialError{c.o.Addr, ErrSevered}
 	}
-	timed, cancel := context.WithTimeout(ctx, c.o.DialTimeout)
-	defer cancel()
-	nc, err := c.o.Dial(timed, c.o.Addr)
+	nc, err := DialWithin(ctx, c.o.DialTimeout, func(ctx context.Context) (net.Conn, error) { return c.o.Dial(ctx, c.o.Addr) })
 	if err != nil {
 		return nil, &DialError{c.o.Addr, err}
 	}

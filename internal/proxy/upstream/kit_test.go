@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,7 +22,7 @@ const patience = 20 * time.Second
 
 // peer is one accepted connection of a server written by hand.
 type peer struct {
-	*net.TCPConn
+	net.Conn
 	in  *bufio.Reader
 	nth int // of the server's connections, from 0 on
 }
@@ -57,9 +58,12 @@ func (p *peer) gone() { _, _ = io.Copy(io.Discard, p.in) }
 
 // reset closes with a reset.
 func (p *peer) reset() {
-	_ = p.SetLinger(0)
+	_ = p.Conn.(*net.TCPConn).SetLinger(0)
 	_ = p.Close()
 }
+
+// half closes the direction to the other side.
+func (p *peer) half() { _ = p.Conn.(*net.TCPConn).CloseWrite() }
 
 // serve starts a server that hands each connection to talk and closes it then.
 func serve(t testing.TB, talk func(*peer)) string {
@@ -77,7 +81,7 @@ func serve(t testing.TB, talk func(*peer)) string {
 			if err != nil {
 				return
 			}
-			p := &peer{TCPConn: c.(*net.TCPConn), in: bufio.NewReader(c), nth: nth}
+			p := &peer{Conn: c, in: bufio.NewReader(c), nth: nth}
 			mu.Lock()
 			open[p] = true
 			mu.Unlock()
@@ -102,8 +106,22 @@ func serve(t testing.TB, talk func(*peer)) string {
 	return ln.Addr().String()
 }
 
+// within returns a dial to talk without a network, for a bubble in which no time
+// passes while anybody has something to do.
+func within(talk func(*peer)) func(context.Context, string) (net.Conn, error) {
+	return func(context.Context, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go func() {
+			talk(&peer{Conn: theirs, in: bufio.NewReader(theirs)})
+			_ = theirs.Close()
+		}()
+		return ours, nil
+	}
+}
+
 // client returns a client that is severed at the end of the test.
 func client(t testing.TB, o Options) *Client {
+	o.DialTimeout = patience // a busy machine may need more than a second
 	c := New(o)
 	t.Cleanup(func() {
 		c.Sever()
@@ -143,6 +161,20 @@ func round(t testing.TB, k *Conn, r *Request) (status int, body string) {
 		t.Fatalf("Read: %v", err)
 	}
 	return res.Status, string(b)
+}
+
+// sent waits until the request of k has gone out whole. Release waits for that too,
+// but not for long.
+func sent(t testing.TB, k *Conn) {
+	t.Helper()
+	if k.sender == nil {
+		return
+	}
+	select {
+	case <-k.sender.done:
+	case <-time.After(patience):
+		t.Fatalf("the request has not gone out within %s", patience)
+	}
 }
 
 // until waits for something to become true.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/proxy/wire"
@@ -78,6 +79,7 @@ func TestSend(t *testing.T) {
 				if _, got := round(t, k, r); got != want {
 					t.Errorf("%d bytes as %d: got %d bytes %.40q", len(body), length, len(got), got)
 				}
+				sent(t, k)
 				k.Release()
 				if all, idle := c.Open(); all != 1 || idle != 1 {
 					t.Fatalf("%d bytes as %d: %d open, %d idle, want one", len(body), length, all, idle)
@@ -99,6 +101,7 @@ func TestSendWhole(t *testing.T) {
 		if _, got := round(t, k, r); got != string(body) {
 			t.Errorf("got %d bytes", len(got))
 		}
+		sent(t, k)
 		k.Release()
 		if _, idle := c.Open(); idle != 1 {
 			t.Error("the connection was not kept")
@@ -186,15 +189,7 @@ func TestEarlyAnswer(t *testing.T) {
 			if finish {
 				_, _ = io.WriteString(out, "0123456789")
 				_ = out.Close()
-				s := k.sender
-				until(t, "the body is sent", func() bool {
-					select {
-					case <-s.done:
-						return true
-					default:
-						return false
-					}
-				})
+				sent(t, k)
 			}
 			k.Release()
 			if _, idle := c.Open(); (idle == 1) != finish || (len(stopped) > 0) == finish {
@@ -211,7 +206,7 @@ func TestEarlyClose(t *testing.T) {
 	addr := serve(t, func(p *peer) {
 		p.head()
 		p.say("HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")
-		_ = p.CloseWrite()
+		p.half()
 		p.gone()
 	})
 	k := get(t, client(t, Options{Addr: addr}))
@@ -255,6 +250,7 @@ func TestBothWays(t *testing.T) {
 	if rest, err := io.ReadAll(k.Body()); len(rest) > 0 || err != nil {
 		t.Errorf("then %q, %v", rest, err)
 	}
+	sent(t, k)
 	k.Release()
 	if _, idle := c.Open(); idle != 1 {
 		t.Error("the connection was not kept")
@@ -271,26 +267,27 @@ func TestExpect(t *testing.T) {
 		"refused":   {"HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n", "417 ", false, false},
 		"not asked": {"", "200 abc", true, true},
 	} {
-		addr := serve(t, func(p *peer) {
-			for head := p.head(); head != ""; head = p.head() {
-				p.say(c.first)
-				if got := p.body(head); got != "" {
-					p.say("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n" + got)
+		synctest.Test(t, func(t *testing.T) {
+			cl := client(t, Options{Dial: within(func(p *peer) {
+				for head := p.head(); head != ""; head = p.head() {
+					p.say(c.first)
+					if got := p.body(head); got != "" {
+						p.say("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n" + got)
+					}
 				}
+			})})
+			k := get(t, cl)
+			var got strings.Builder
+			from := &counting{from: strings.NewReader("abc")}
+			r := post(from, 3, "Expect: 100-continue\r\n")
+			r.Interim = interims(&got)
+			status, body := round(t, k, r)
+			fmt.Fprintf(&got, "%d %s", status, body)
+			k.Release()
+			if _, idle := cl.Open(); got.String() != c.want || (idle == 1) != c.kept || (from.n > 0) != c.read {
+				t.Errorf("%s: %q, kept %v, body read %d times", name, got.String(), idle == 1, from.n)
 			}
 		})
-		cl := client(t, Options{Addr: addr})
-		k := get(t, cl)
-		var got strings.Builder
-		from := &counting{from: strings.NewReader("abc")}
-		r := post(from, 3, "Expect: 100-continue\r\n")
-		r.Interim = interims(&got)
-		status, body := round(t, k, r)
-		fmt.Fprintf(&got, "%d %s", status, body)
-		k.Release()
-		if _, idle := cl.Open(); got.String() != c.want || (idle == 1) != c.kept || (from.n > 0) != c.read {
-			t.Errorf("%s: %q, kept %v, body read %d times", name, got.String(), idle == 1, from.n)
-		}
 	}
 }
 
@@ -306,28 +303,28 @@ func (c *counting) Read(p []byte) (int, error) {
 
 // The deadline is put off while the body moves, and only then.
 func TestWait(t *testing.T) {
-	addr := serve(t, echo)
-	k := get(t, client(t, Options{Addr: addr}))
-	r := post(&slow{pieces: 8, each: 250 * time.Millisecond}, 8, "")
-	r.Wait = 5 * time.Second
-	r.Deadline = time.Now().Add(1500 * time.Millisecond)
-	if _, body := round(t, k, r); body != "xxxxxxxx" {
-		t.Errorf("got %q", body)
-	}
-	k.Release()
-
-	addr = serve(t, func(p *peer) {
-		p.body(p.head())
-		p.gone()
+	synctest.Test(t, func(t *testing.T) {
+		k := get(t, client(t, Options{Dial: within(echo)}))
+		r := post(&slow{pieces: 8, each: 250 * time.Millisecond}, 8, "")
+		r.Wait, r.Deadline = 300*time.Millisecond, time.Now().Add(time.Second)
+		if _, body := round(t, k, r); body != "xxxxxxxx" {
+			t.Errorf("got %q", body)
+		}
+		k.Release()
 	})
-	k = get(t, client(t, Options{Addr: addr}))
-	r = post(&slow{pieces: 3, each: 50 * time.Millisecond}, 3, "")
-	r.Wait, r.Deadline = 1500*time.Millisecond, time.Now()
-	began := time.Now()
-	if _, err := k.Do(t.Context(), r); !errors.Is(err, ErrDeadline) || time.Since(began) < 1600*time.Millisecond {
-		t.Errorf("after %s: %v, want the deadline 1.5 s after the last piece", time.Since(began), err)
-	}
-	k.Discard()
+	synctest.Test(t, func(t *testing.T) {
+		k := get(t, client(t, Options{Dial: within(func(p *peer) {
+			p.body(p.head())
+			p.gone()
+		})}))
+		r := post(&slow{pieces: 3, each: 50 * time.Millisecond}, 3, "")
+		r.Wait, r.Deadline = 500*time.Millisecond, time.Now()
+		began := time.Now()
+		if _, err := k.Do(t.Context(), r); !errors.Is(err, ErrDeadline) || time.Since(began) != 650*time.Millisecond {
+			t.Errorf("after %s: %v, want the deadline half a second after the last piece", time.Since(began), err)
+		}
+		k.Discard()
+	})
 }
 
 type slow struct {

@@ -26,7 +26,7 @@ func TestSever(t *testing.T) {
 			asked <- true
 			p.gone()
 		})
-		c := New(Options{Addr: addr})
+		c := New(Options{Addr: addr, DialTimeout: patience})
 		k := get(t, c)
 		r := plain(patience)
 		if stage == "upload" {
