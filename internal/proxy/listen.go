@@ -149,6 +149,13 @@ func (f *front) bound() bool {
 	return f.ln != nil
 }
 
+// hasEnded says that no host takes connections any more.
+func (f *front) hasEnded() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.shut
+}
+
 func (f *front) state(l traffic.Listener) traffic.ListenerState {
 	f.mu.Lock()
 	defer f.mu.Unlock()

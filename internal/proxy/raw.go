@@ -61,8 +61,9 @@ type rawConn struct {
 	x       passage
 	held    *endpoint // claimed by the request that is being carried
 	next    rawNext
-	wants   int  // bytes of the request whose body is waited for
-	lingers bool // the caller must be able to read the answer before the connection dies
+	wants   int         // bytes of the request whose body is waited for
+	lingers bool        // the caller must be able to read the answer before the connection dies
+	over    atomic.Bool // cut
 }
 
 // rawNext is what becomes of a connection when its callback returns true.
@@ -98,6 +99,7 @@ func (c *rawConn) wake() { _ = c.tcp.SetReadDeadline(time.Unix(1, 0)) }
 // cut ends the connection now. It shuts the socket instead of closing it, for
 // Close waits for the callback to return.
 func (c *rawConn) cut() {
+	c.over.Store(true)
 	c.abandon()
 	_ = c.tcp.CloseRead()
 	_ = c.tcp.CloseWrite()
@@ -144,8 +146,9 @@ func newRawConn(f *front, g *door.Guest) *rawConn {
 func (c *rawConn) serve(ctx context.Context) {
 	defer c.survive()
 	raw, err := c.tcp.SyscallConn()
-	if err == nil {
+	for again := err == nil; again; {
 		err = raw.Read(func(fd uintptr) bool { return c.turn(ctx, fd) })
+		again = errors.Is(err, os.ErrDeadlineExceeded) && c.overtaken()
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) && c.expects == rawAwaitsBody {
 		err, c.next = nil, rawHand // a body that takes its time is for the full path
@@ -161,6 +164,24 @@ func (c *rawConn) serve(ctx context.Context) {
 		c.linger()
 	}
 	_ = c.guest.Close()
+}
+
+// overtaken says whether a request came while the connection was woken to end as
+// one that has none, and lets it be read: its caller cannot have known of the end.
+func (c *rawConn) overtaken() bool {
+	switch c.expects {
+	case rawIdle:
+		if n, _ := glance(c.tcp); n <= 0 {
+			return false
+		}
+	case rawAwaitsBody: // else the full path waits for it
+		if !c.f.hasEnded() || time.Now().UnixNano()-c.since.Load() > int64(c.f.silence().body) {
+			return false
+		}
+	case rawHead, rawBusy:
+		return false
+	}
+	return c.tcp.SetReadDeadline(time.Time{}) == nil && !c.over.Load()
 }
 
 // lead is how many bytes of empty lines, which net/http does not take, stand

@@ -119,8 +119,10 @@ func (s *rawSet) sweep(now time.Time, most silence) {
 			if since > time.Second && !c.looked.Swap(true) && c.gone() {
 				limit = 0
 			}
-		case rawHead:
-			limit = most.head
+		case rawHead: // nor is an end that came together with half a head
+			if limit = most.head; since > time.Second && c.gone() {
+				limit = 0
+			}
 		case rawAwaitsBody:
 			limit = most.body
 		case rawBusy:

@@ -71,6 +71,92 @@ func TestRawMistakeLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+// rawOfTest is a connection on the raw path of a front that knows no route, and the
+// caller's end of it.
+func rawOfTest(t *testing.T) (*rawConn, net.Conn) {
+	t.Helper()
+	g, far := guestOfTest(t)
+	_ = far.SetDeadline(time.Now().Add(30 * time.Second))
+	f := &front{engine: newEngine(Options{Log: quiet}, "boot", 1000)}
+	f.last.Store(&traffic.Listener{Name: "l"})
+	return newRawConn(f, g), far
+}
+
+// A request that came before its connection was ended as one that has none is
+// answered; without one, and behind a cut, it ends.
+func TestRawRequestOvertakesTheEnd(t *testing.T) {
+	t.Parallel()
+	const get = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+	for name, tc := range map[string]struct {
+		sent string
+		end  func(*rawConn)
+		want string
+	}{
+		"woken":               {get, (*rawConn).wake, "HTTP/1.1 404 Not Found\r\n"},
+		"woken with nothing":  {"", (*rawConn).wake, ""},
+		"woken inside a head": {get[:9], (*rawConn).wake, ""},
+		"cut":                 {get, (*rawConn).cut, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, far := rawOfTest(t)
+			if _, err := io.WriteString(far, tc.sent); err != nil {
+				t.Fatal(err)
+			}
+			for deadline := time.Now().Add(30 * time.Second); tc.sent != "" && time.Now().Before(deadline); <-time.After(time.Millisecond) {
+				if n, _ := glance(c.tcp); n > 0 {
+					break
+				}
+			}
+			tc.end(c)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				c.serve(t.Context())
+			}()
+			if tc.sent == get[:9] { // is read, and ends when it does not go on
+				for deadline := time.Now().Add(30 * time.Second); rawPhase(c.phase.Load()) != rawHead && time.Now().Before(deadline); {
+					<-time.After(time.Millisecond)
+				}
+				c.wake()
+			}
+			b, _ := io.ReadAll(far)
+			if line, _, _ := strings.Cut(string(b), "Content-Type"); line != tc.want {
+				t.Errorf("the caller got %q, want %q", b, tc.want)
+			}
+			<-done
+		})
+	}
+}
+
+// A body that is waited for when the front ends is waited for where it is: there
+// is no full path any more.
+func TestRawBodyOvertakesTheEnd(t *testing.T) {
+	t.Parallel()
+	c, far := rawOfTest(t)
+	c.f.shut = true
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.serve(t.Context())
+	}()
+	if _, err := io.WriteString(far, "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 10\r\n\r\nhello"); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); rawPhase(c.phase.Load()) != rawAwaitsBody && time.Now().Before(deadline); {
+		<-time.After(time.Millisecond)
+	}
+	c.wake() // by one who saw it idle
+	c.f.leaving.Store(true)
+	if _, err := io.WriteString(far, "world"); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(far); !strings.HasPrefix(string(b), "HTTP/1.1 404 ") {
+		t.Errorf("the caller got %q, %v, want an answer", b, err)
+	}
+	<-done
+}
+
 // An answer that moves is not taken for one that stands still, however it is framed.
 func TestRawStreamsThatMoveAreSeenToMove(t *testing.T) {
 	piece := strings.Repeat("x", 40<<10)
@@ -80,7 +166,7 @@ func TestRawStreamsThatMoveAreSeenToMove(t *testing.T) {
 		"a length":    {"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n", piece},
 	} {
 		t.Run(name, func(t *testing.T) {
-			up := upstream.New(upstream.Options{Dial: func(ctx context.Context, _ string) (net.Conn, error) {
+			up := upstream.New(upstream.Options{DialTimeout: 20 * time.Second, Dial: func(ctx context.Context, _ string) (net.Conn, error) {
 				ours, theirs := tcpPair(ctx, t)
 				go func() {
 					defer func() { _ = theirs.Close() }()
