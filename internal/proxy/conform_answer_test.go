@@ -335,8 +335,14 @@ func uploadCases() []conformCase {
 				return false
 			}),
 			talk: func(c *caller) {
+				began := time.Now()
 				c.send(expect)
-				c.final("POST")
+				if a := c.next("POST"); a != nil && a.StatusCode == 100 {
+					if time.Since(began) > 900*time.Millisecond { // the instance stood still, and a front may ask then
+						c.r.answers = nil
+					}
+					c.final("POST")
+				}
 			},
 		},
 		{

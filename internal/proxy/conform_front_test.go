@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +33,10 @@ type conformFront struct {
 	name  string // "full", "raw", "net/http", "haproxy"
 	ours  bool
 	lanes chan *lane
+
+	// open says how many connections there are to a lane of the front; nil where
+	// it does not tell.
+	open func(*lane) int
 }
 
 // conformFronts starts every front, each with lanes of its own: both paths of
@@ -82,6 +87,15 @@ func planeFront(t *testing.T, name string, fullOnly bool) *conformFront {
 			Traffic: delivery.Traffic{Timeout: 30 * time.Second},
 		})
 	}
+	f.open = func(l *lane) int {
+		n := 0
+		for _, s := range w.State().Listeners {
+			if s.Addr == l.addr {
+				n += s.Open
+			}
+		}
+		return n
+	}
 	table := w.Table()
 	table.Generation, table.Plane = 1, delivery.DataPlane{FullOnly: fullOnly} // and nobody is believed
 	if err := w.Driver.Apply(t.Context(), table); err != nil {
@@ -103,7 +117,11 @@ func stdFront(t *testing.T) *conformFront {
 	log.SetOutput(io.Discard) // there its client tells of answers that nobody asked for
 	t.Cleanup(func() { log.SetOutput(before) })
 	silent := slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+	open := map[*lane]*atomic.Int64{}
+	f.open = func(l *lane) int { return int(open[l].Load()) }
 	for _, l := range lanes {
+		conns := &atomic.Int64{}
+		open[l] = conns
 		to, err := url.Parse("http://" + l.ln.Addr().String())
 		if err != nil {
 			t.Fatal(err)
@@ -116,6 +134,15 @@ func stdFront(t *testing.T) *conformFront {
 				Transport: tr, ErrorLog: silent, FlushInterval: -1,
 			},
 			ReadHeaderTimeout: time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: silent,
+			ConnState: func(_ net.Conn, s http.ConnState) {
+				switch s {
+				case http.StateNew:
+					conns.Add(1)
+				case http.StateHijacked, http.StateClosed:
+					conns.Add(-1)
+				case http.StateActive, http.StateIdle:
+				}
+			},
 		}
 		var lc net.ListenConfig
 		ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -203,6 +203,8 @@ type patience struct {
 	// When the front is to close after so many answers the terminator waits for
 	// them: a close with bytes unread is a reset, and might cost an answer.
 	closing int
+
+	open func(*lane) int // the front's; see conformFront
 }
 
 // run plays a case to a front. expect is the outcome known beforehand, which
@@ -212,7 +214,7 @@ func (f *conformFront) run(t *testing.T, c *conformCase, expect string) *conform
 	l := <-f.lanes
 	defer func() { f.lanes <- l }()
 	l.begin(c.play)
-	p := patience{waits: waitsAt(expect), closing: closesAt(expect), stall: conformLimit, answer: conformLimit}
+	p := patience{open: f.open, waits: waitsAt(expect), closing: closesAt(expect), stall: conformLimit, answer: conformLimit}
 	if c.talk != nil {
 		p.closing = 0
 	}
@@ -290,6 +292,11 @@ func (l *lane) converse(ctx context.Context, c *conformCase, p patience) (*confo
 	}
 	_ = tcp.Close()
 	writing.Wait()
+	if by.gone && p.open != nil { // the front may not even have begun, and then it would in the next case
+		if err := until(ctx, func() bool { return p.open(l) == 0 }); err != nil {
+			return nil, fmt.Errorf("the front keeps the connection of a caller that has gone: %w, after %s", err, r)
+		}
+	}
 	if err := l.settle(ctx); err != nil {
 		return nil, fmt.Errorf("%w, after %s", err, r)
 	}
@@ -377,35 +384,33 @@ func (c *caller) note(format string, args ...any) {
 	c.r.answers = append(c.r.answers, &heard{note: fmt.Sprintf(format, args...)})
 }
 
-// await waits until the upstream has got n requests, heads at least.
-func (c *caller) await(n int) {
-	ctx, stop := context.WithTimeout(c.ctx, conformLimit)
+// until waits for what only a broken front never comes to.
+func until(ctx context.Context, ok func() bool) error {
+	ctx, stop := context.WithTimeout(ctx, conformLimit)
 	defer stop()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for len(c.l.requests()) < n {
+	for !ok() {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			c.note("the upstream has got %d of %d requests", len(c.l.requests()), n)
-			return
+			return ctx.Err()
 		}
+	}
+	return nil
+}
+
+// await waits until the upstream has got n requests, heads at least.
+func (c *caller) await(n int) {
+	if until(c.ctx, func() bool { return len(c.l.requests()) >= n }) != nil {
+		c.note("the upstream has got %d of %d requests", len(c.l.requests()), n)
 	}
 }
 
 // awaitParting waits until the connection that carried /warm is closed.
 func (c *caller) awaitParting() {
-	ctx, stop := context.WithTimeout(c.ctx, conformLimit)
-	defer stop()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for c.l.warm() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			c.note("the upstream did not close")
-			return
-		}
+	if until(c.ctx, func() bool { return !c.l.warm() }) != nil {
+		c.note("the upstream did not close")
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -57,11 +56,9 @@ func childWorld(t *testing.T, files int) (*traffictest.World, child) {
 }
 
 // tellMemory writes what the Go runtime of a child holds now, and the most it
-// ever held, in bytes, into a file each time it is sent SIGUSR1. What the race
+// ever held, in bytes, into a file each time it is asked by a signal. What the race
 // detector adds is in neither.
-func tellMemory(dir string) {
-	asked := make(chan os.Signal, 1)
-	signal.Notify(asked, syscall.SIGUSR1)
+func tellMemory(dir string, asked <-chan os.Signal) {
 	for range asked {
 		debug.FreeOSMemory()
 		var m runtime.MemStats

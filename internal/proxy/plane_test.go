@@ -10,8 +10,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,7 +29,9 @@ const childDir = "SLIPWAY_TEST_DATA_PLANE"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
-		go tellMemory(dir)
+		asked := make(chan os.Signal, 1)
+		signal.Notify(asked, syscall.SIGUSR1) // before anybody finds us there and asks
+		go tellMemory(dir, asked)
 		os.Exit(plane(dir))
 	}
 	if socket := os.Getenv(renewSocket); socket != "" {

@@ -100,6 +100,7 @@ func call(t *testing.T, addr string) net.Conn {
 
 // say sends a byte and wants it back.
 func say(c net.Conn, what byte) error {
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
 	if _, err := c.Write([]byte{what}); err != nil {
 		return err
 	}
@@ -147,6 +148,7 @@ func TestLongestIdleGoesFirst(t *testing.T) {
 	must(t, say(busy, 'r'))
 	_, err := busy.Write([]byte{'h'})
 	must(t, err)
+	must(t, say(busy, 'x')) // the request has begun
 	must(t, say(older, 'r'))
 	h.Tick()
 	must(t, say(newer, 'r'))
