@@ -57,8 +57,13 @@ func with(change func(*delivery.Strategy)) delivery.Project {
 	return p
 }
 
+// want wants a rollout in a state. How long a good release takes until it is done is
+// its judge's to say, who needs more of some requests than of others: that is waited for.
 func (h *house) want(t *testing.T, id delivery.RolloutID, s delivery.State) {
 	t.Helper()
+	for i := 0; s == delivery.Done && !h.rollout(id).State.Final() && i < 20*60; i++ {
+		time.Sleep(time.Second)
+	}
 	if r := h.rollout(id); r.State != s {
 		h.story()
 		t.Fatalf("%s of %s is %s: %s; want %s", id, r.Version, r.State, r.Reason, s)

@@ -203,13 +203,12 @@ func third[T, U any](_ T, _ U, err error) error { return err }
 // A release that was gone back to says by which change; a rollback is no release.
 func TestReleasesTellOfRollbacks(t *testing.T) {
 	scene(t, project("prod"), func(t *testing.T, w *world, h *house) {
-		h.deploy("v2")
-		time.Sleep(8 * time.Minute)
+		h.versioned(t, "v2")
 		back, err := h.Rollback(t.Context(), RollbackRequest{Service: "api", Env: "prod", By: "ann"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Minute)
+		h.want(t, back.Rollout.ID, delivery.Done)
 		list, _, err := h.Releases(t.Context(), ReleaseQuery{Service: "api", Limit: 10})
 		if err != nil || len(list) != 2 {
 			t.Fatalf("releases = %+v, %v", list, err)
@@ -271,12 +270,18 @@ func TestLinks(t *testing.T) {
 func TestFlying(t *testing.T) {
 	scene(t, project("staging", "prod"), func(t *testing.T, w *world, h *house) {
 		h.deploy("v2")
-		time.Sleep(90 * time.Second)
-		list, all, err := h.Flying(t.Context(), "", 10)
-		if err != nil || all != len(list) || all == 0 {
-			t.Fatalf("Flying = %+v, %d, %v", list, all, err)
+		var f Flying
+		for range 600 { // until some of it was judged, in whichever environment
+			list, all, err := h.Flying(t.Context(), "", 10)
+			if err != nil || all != len(list) {
+				t.Fatalf("Flying = %+v, %d, %v", list, all, err)
+			}
+			if len(list) > 0 && len(list[0].Lately) > 1 {
+				f = list[0]
+				break
+			}
+			time.Sleep(time.Second)
 		}
-		f := list[0]
 		if f.Rollout.Version != "v2" || f.Flight.Version != "v2" || len(f.Lately) < 2 {
 			t.Fatalf("flying = %+v", f)
 		}

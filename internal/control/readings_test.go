@@ -224,7 +224,8 @@ func TestCase63_OnlyWhatIsCompleteAndOfThisRollout(t *testing.T) {
 	})
 	measured(t, source, []delivery.Metric{sales(delivery.Guard)}, func(t *testing.T, _ *world, h *house) {
 		first := h.deploy("v2")
-		time.Sleep(12 * time.Second)
+		h.until(t, first.Rollouts[0].ID, delivery.Judging)
+		time.Sleep(4 * time.Second)
 		h.want(t, first.Rollouts[0].ID, delivery.Judging)
 		second := h.deploy("v3") // takes over
 		time.Sleep(4 * time.Minute)
@@ -297,7 +298,7 @@ func TestTwinIsMeasured(t *testing.T) {
 		h = begin(t, w, h.dir)
 		time.Sleep(5 * time.Second)
 		s := h.deploy("v2")
-		time.Sleep(15 * time.Second)
+		h.until(t, s.Rollouts[0].ID, delivery.Judging)
 		if n := w.runs("v1"); n != 3 {
 			t.Errorf("%d of v1 run, want two and a twin of one", n)
 		}

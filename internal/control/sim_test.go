@@ -57,7 +57,8 @@ type world struct {
 	acks     int
 	stops    []workload.ID
 	violated []string
-	rng      uint64
+	seed     uint64        // of what callers and answers are like
+	rng      uint64        // of the second and the pool that are played
 	upset    time.Time     // when an instance was last made to exit
 	grace    time.Duration // that a stop takes
 	check    func(was, is traffic.Table)
@@ -67,6 +68,7 @@ type world struct {
 	dead  bool // the control plane: nothing of it has an effect any more
 	left  int  // boundaries until it dies; 0: it does not
 	kill  func()
+	rows  *store.Store // of the life that is lived
 	lives int
 }
 
@@ -83,7 +85,7 @@ type simInstance struct {
 func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, versions: map[string]behaviour{}, rate: map[string]float64{}, instances: map[workload.ID]*simInstance{}, seen: map[string]bool{},
-		whole: map[delivery.ReleaseID]bool{}, bell: make(chan struct{}, 1), changes: map[string]time.Time{}, rng: 1, kill: func() {},
+		whole: map[delivery.ReleaseID]bool{}, bell: make(chan struct{}, 1), changes: map[string]time.Time{}, seed: 1, kill: func() {},
 	}
 	go w.live(t.Context())
 	return w
@@ -399,6 +401,7 @@ func (w *world) serve(second int64) {
 		at := w.changes[r.Name].Unix()
 		for _, p := range r.Pools {
 			n := uint64(0)
+			w.draw(second, r.Name, p.Version)
 			for range int(rate) {
 				if w.roll() < float64(p.Weight)/float64(delivery.Full) {
 					n++
@@ -440,6 +443,19 @@ func (w *world) serve(second int64) {
 
 func (w *world) poolServes(p traffic.Pool) bool {
 	return slices.ContainsFunc(p.Endpoints, func(e traffic.Endpoint) bool { return w.serves(e.ID) })
+}
+
+// draw begins the numbers of a second of a pool anew. So they do not hang on what was
+// before, and a table that comes into force a second later makes a second other, and not
+// all that follows.
+func (w *world) draw(second int64, route, version string) {
+	x := w.seed*0x9e3779b97f4a7c15 + uint64(second)
+	for _, c := range []byte(route + " " + version) {
+		x = (x ^ uint64(c)) * 0x100000001b3
+	}
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	w.rng = (x ^ x>>31) | 1
 }
 
 // roll is a small generator of its own, so that a run repeats bit for bit.
@@ -495,7 +511,7 @@ func begin(t *testing.T, w *world, dir string) *house {
 	h := &house{w: w, dir: dir, Loop: New(Deps{Store: st, Workload: simWorkload{w}, Traffic: traffic.New(simTraffic{w}), Artifacts: bundles, Metrics: w.sources, PreviewKey: []byte(houseKey), Log: slog.New(slog.NewTextHandler(simLog{w}, &slog.HandlerOptions{Level: slog.LevelError}))})}
 	ctx, cancel := context.WithCancel(t.Context())
 	w.mu.Lock()
-	w.dead, w.left, w.kill = false, 0, cancel
+	w.dead, w.left, w.kill, w.rows = false, 0, cancel, st
 	w.lives++
 	w.mu.Unlock()
 	h.kept = w.wrote
