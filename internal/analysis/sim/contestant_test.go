@@ -179,7 +179,7 @@ func TestDice(t *testing.T) {
 		"humps":  Latency{Median: .02, Sigma: .5, Share: .1, Second: &Latency{Median: .4, Sigma: .4}}.cdf,
 		"pareto": Latency{Median: .05, Sigma: .8, Pareto: 1.5}.cdf,
 	} {
-		d := newTimes(cdf)
+		r, d := dice("times of "+name, 1), newTimes(cdf) // its own, since a map has no order
 		var hist [analysis.Bins]int
 		for range n {
 			hist[d.bin(r, 0)]++
