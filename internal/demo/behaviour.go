@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
@@ -82,8 +83,24 @@ func (b Behaviour) took() time.Duration {
 	return time.Duration(ms * float64(time.Millisecond))
 }
 
-// empty draws whether one answer of pricing has nothing in it.
-func (b Behaviour) empty() bool { return b.Empty > 0 && rand.Float64() < b.Empty }
+// even spreads what happens to a share of operations evenly over them. Chance says
+// with which it begins, and not how many there are: a bad version of the demo is
+// never good for a while, nor a good one bad.
+type even struct {
+	mu   sync.Mutex
+	owed float64 // of the next, from 0 to 1
+}
 
-// failed draws whether one operation fails.
-func (b Behaviour) failed() bool { return b.Fail > 0 && rand.Float64() < b.Fail }
+func newEven() *even { return &even{owed: rand.Float64()} }
+
+// next says whether it happens to the next operation.
+func (e *even) next(share float64) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.owed += share
+	if e.owed < 1 {
+		return false
+	}
+	e.owed--
+	return true
+}

@@ -32,6 +32,7 @@ func buildPayment(s *service, env func(string) string) error {
 		return delivery.Invalid("BANK_TIMEOUT_MS", fmt.Sprintf("must be from 1 to 60000, not %q", text))
 	}
 	timeout := time.Duration(ms) * time.Millisecond
+	late := newEven()
 	s.ops = map[string]operation{"POST /charge": func(ctx context.Context, v *visit) (reply, error) {
 		var in struct {
 			Cents int `json:"cents"`
@@ -39,7 +40,7 @@ func buildPayment(s *service, env func(string) string) error {
 		if err := json.NewDecoder(v.in.Body).Decode(&in); err != nil || in.Cents <= 0 {
 			return nil, &failure{status: http.StatusBadRequest, message: "cents: must be a whole number above 0"}
 		}
-		if bank := bankTook(); bank > timeout {
+		if bank := bankTook(late); bank > timeout {
 			if err := wait(ctx, timeout); err != nil {
 				return nil, err
 			}
@@ -52,9 +53,9 @@ func buildPayment(s *service, env func(string) string) error {
 	return nil
 }
 
-// bankTook draws how long the bank needs for one charge.
-func bankTook() time.Duration {
-	if rand.Float64() >= slowBank {
+// bankTook draws how long the bank needs for one charge; late says which are slow.
+func bankTook(late *even) time.Duration {
+	if !late.next(slowBank) {
 		return 0
 	}
 	return slowBankMin + rand.N(slowBankMax-slowBankMin)

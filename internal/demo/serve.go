@@ -36,6 +36,7 @@ type service struct {
 	name   string
 	bundle string
 	how    Behaviour
+	fails  *even             // which operations fail
 	urls   map[string]string // callee -> base URL
 	client *http.Client
 	log    *slog.Logger
@@ -112,7 +113,7 @@ func newService(name string, env func(string) string, stdout io.Writer) (*servic
 	if err != nil {
 		return nil, err
 	}
-	s := &service{name: name, bundle: env("HARBOR_BUNDLE"), urls: map[string]string{}}
+	s := &service{name: name, bundle: env("HARBOR_BUNDLE"), urls: map[string]string{}, fails: newEven()}
 	if s.bundle == "" {
 		s.bundle = "."
 	}
@@ -197,7 +198,7 @@ func (s *service) operate(ctx context.Context, v *visit) (reply, error) {
 	if err := wait(ctx, s.how.took()); err != nil {
 		return nil, err
 	}
-	if s.how.failed() {
+	if s.fails.next(s.how.Fail) {
 		return nil, &failure{status: s.how.Status, message: s.how.Error}
 	}
 	return op(ctx, v)

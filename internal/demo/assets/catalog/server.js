@@ -58,6 +58,18 @@ function took() {
   return Math.random() < how.delay_share ? ms + how.delay_ms : ms;
 }
 
+// even spreads what happens to a share of operations evenly over them; chance says with which it begins.
+function even(share) {
+  let owed = Math.random();
+  return () => {
+    owed += share;
+    if (owed < 1) return false;
+    owed -= 1;
+    return true;
+  };
+}
+const fails = even(how.fail);
+
 const agent = new http.Agent({ keepAlive: true, maxFreeSockets: 32, timeout: 30_000 });
 
 // ask does one GET. An idle connection that the other side closed at the same
@@ -115,7 +127,7 @@ async function operate(visit) {
   if (visit.method !== 'GET' || visit.path !== '/items') throw new Failure(404, 'no such path');
   const ms = took();
   if (ms > 0) await new Promise((done) => setTimeout(done, ms));
-  if (Math.random() < how.fail) throw new Failure(how.status, how.error);
+  if (fails()) throw new Failure(how.status, how.error);
   const known = await prices(visit);
   return { items: items.map(({ item, title }) => ({ item, title, cents: known[item] })) };
 }

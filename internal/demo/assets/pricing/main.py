@@ -56,6 +56,26 @@ class Failure(Exception):
         self.status = status
 
 
+class Even:
+    """Spreads what happens to a share of operations evenly over them; chance says with which it begins."""
+
+    def __init__(self, share):
+        self.share = share
+        self.owed = random.random()
+        self.lock = threading.Lock()
+
+    def next(self):
+        with self.lock:
+            self.owed += self.share
+            if self.owed < 1:
+                return False
+            self.owed -= 1
+            return True
+
+
+fails, empties = Even(how["fail"]), Even(how["empty"])
+
+
 def took():
     """Draws the time of one operation in seconds: lognormal with sigma 0.5, cut at eight medians."""
     ms = how["work_ms"] * min(8, math.exp(random.gauss(0, 0.5)))
@@ -70,14 +90,14 @@ def operate(method, url):
     seconds = took()
     if seconds > 0:
         time.sleep(seconds)
-    if random.random() < how["fail"]:
+    if fails.next():
         raise Failure(how["status"], how["error"])
     prices = {}
     for item in urllib.parse.parse_qs(url.query).get("item", []):
         if item not in known:
             raise Failure(404, f"no price for {item}")
         prices[item] = known[item]
-    if random.random() < how["empty"]:
+    if empties.next():
         prices = {}
     return {"prices": prices}
 
