@@ -107,6 +107,8 @@ func tableProblem(err error) problem {
 	switch {
 	case errors.Is(err, errHanded):
 		return handedProblem()
+	case errors.Is(err, errEnding):
+		return problem{Status: http.StatusServiceUnavailable, Code: "ending", Detail: err.Error(), Hint: "send it to the next one"}
 	case errors.As(err, &before):
 		return problem{Status: http.StatusServiceUnavailable, Code: "predecessor", Detail: err.Error(), Hint: "it ends within a minute or so; ask again"}
 	case errors.As(err, &field):

@@ -11,6 +11,9 @@ import (
 // until ctx ends. Streams have less: PlaneLimits.Streams from the beginning on.
 func (e *engine) end(ctx context.Context, first time.Duration) error {
 	e.ending.Store(true)
+	if e.take(ctx) == nil { // a table that is being put in force opens no address behind our back
+		e.give()
+	}
 	e.faults.Clear() // who is delayed must not be cut for it, and a successor cannot take these back
 	cut := time.AfterFunc(e.limits().Streams, e.cutStreams)
 	defer cut.Stop()

@@ -143,6 +143,9 @@ func (e *engine) enforce(ctx context.Context, spec traffic.Table, allowed func()
 	if err := allowed(); err != nil {
 		return err
 	}
+	if e.ending.Load() && !e.handed.Load() { // nobody would close what is opened now
+		return errEnding
+	}
 	old := e.table.Load()
 	if spec.Generation < old.spec.Generation {
 		return &staleError{fmt.Sprintf("generation %d is older than %d, which is in force", spec.Generation, old.spec.Generation)}

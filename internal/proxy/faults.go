@@ -54,7 +54,7 @@ func (e *engine) putFault(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(disturbance{change, state})
 }
 
-var errEnding = errors.New("the data plane ends, and begins no fault")
+var errEnding = errors.New("the data plane ends, and begins nothing more")
 
 // disturb puts a fault in force if the table has what it disturbs.
 func (e *engine) disturb(f traffic.Fault) (fault.Change, traffic.FaultState, error) {
