@@ -196,9 +196,13 @@ func controlServer(h http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
-// closeServer lets answers under way a second to end.
+// lastAnswers is how long answers of the control API may take at the end: whoever
+// asked for an upgrade must learn what came of it, however busy the machine is.
+const lastAnswers = 5 * time.Second
+
+// closeServer lets answers under way end.
 func closeServer(ctx context.Context, api *http.Server) {
-	ctx, stop := context.WithTimeout(ctx, time.Second)
+	ctx, stop := context.WithTimeout(ctx, lastAnswers)
 	defer stop()
 	if api.Shutdown(ctx) != nil {
 		_ = api.Close()
