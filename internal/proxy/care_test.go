@@ -488,7 +488,7 @@ func TestPerTry(t *testing.T) {
 			<-r.Context().Done()
 		})
 		p.Endpoints = append(p.Endpoints, traffictest.Share(good, 0).Endpoints...)
-		caring(w, delivery.Traffic{PerTry: 1500 * time.Millisecond, Ejection: delivery.Ejection{After: 3, First: time.Hour, Longest: time.Hour}}, p)
+		caring(w, delivery.Traffic{PerTry: 3 * time.Second, Ejection: delivery.Ejection{After: 3, First: time.Hour, Longest: time.Hour}}, p)
 		for i := 0; hung.Load() == 0; i++ {
 			(<-send(t.Context(), asking{addr: w.Addr, target: "/"})).served(t, "r1")
 		}
@@ -505,7 +505,7 @@ func TestPerTry(t *testing.T) {
 			for _, e := range poolOf(w, p.Release).Endpoints {
 				if !e.Healthy {
 					ejected = true
-					if e.Why != "ejected after no answer within 1.5s" {
+					if e.Why != "ejected after no answer within 3s" {
 						t.Errorf("Why = %q", e.Why)
 					}
 				}

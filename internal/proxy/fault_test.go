@@ -79,6 +79,8 @@ func newLab(t *testing.T) *lab {
 	l.disturb(t, f)
 	l.quiet(t, 40)
 	await(t, "a caller that the fault touches", func() bool {
+		l.disturb(t, f) // its lease may have ended on a busy machine, and who was quiet be forgotten
+		l.quiet(t, 1)
 		l.key += "k"
 		res := do(t, l.trouble(t, "/"))
 		return res.StatusCode == http.StatusTeapot
@@ -318,9 +320,15 @@ func TestFaultEndsWithWhoRenewsIt(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the fault", func() bool { return len(w.State().Faults) == 1 })
-	first := w.State().Faults[0].Until
-	await(t, "a renewal", func() bool {
+	var first time.Time
+	await(t, "the fault", func() bool {
+		s := w.State()
+		if len(s.Faults) == 1 {
+			first = s.Faults[0].Until
+		}
+		return len(s.Faults) == 1
+	})
+	await(t, "a renewal", func() bool { // it may have ended in between, if who renews it stood still
 		s := w.State()
 		return len(s.Faults) == 1 && s.Faults[0].Until.After(first.Add(3*time.Second))
 	})
@@ -339,12 +347,12 @@ func TestFaultNeverTouchesMoreThanHalf(t *testing.T) {
 	l.disturb(t, f)
 	touched := 0
 	const n = 400
-	for range n { // one caller makes all requests
+	for i := range n { // one caller makes all requests
+		if i%10 == 0 {
+			l.disturb(t, f) // renewed
+		}
 		if do(t, l.trouble(t, "/")).StatusCode == 503 {
 			touched++
-		}
-		if touched%50 == 0 {
-			l.disturb(t, f)
 		}
 	}
 	// 41 quiet requests and those of the search may count beside it.

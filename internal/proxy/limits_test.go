@@ -118,7 +118,7 @@ func TestHeadsAreBounded(t *testing.T) {
 	if res := do(t, big); res.StatusCode != http.StatusOK {
 		t.Errorf("a head of 32 KiB = %s, want 200 by default", res.Status)
 	}
-	limited(w, delivery.PlaneLimits{HeadBytes: 8 << 10, HeadTime: 1500 * time.Millisecond, Idle: 1500 * time.Millisecond})
+	limited(w, delivery.PlaneLimits{HeadBytes: 8 << 10, HeadTime: 3 * time.Second, Idle: 3 * time.Second})
 	if res := do(t, big); res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("a head of 32 KiB = %s, want 431", res.Status)
 	}

@@ -85,8 +85,9 @@ func TestInstanceKilledUnderLoad(t *testing.T) {
 	p.Check = traffic.Check{Interval: 50 * time.Millisecond, Fall: 2}
 	one(w, p)
 	ctx, stop := context.WithCancel(t.Context())
-	wait := hammer(ctx, t, 12, w.Addr, http.MethodGet, func(string, string) {})
-	pause(t.Context(), 100*time.Millisecond)
+	var answered atomic.Int64
+	wait := hammer(ctx, t, 12, w.Addr, http.MethodGet, func(string, string) { answered.Add(1) })
+	await(t, "a load that allows for the retries of all twelve", func() bool { return answered.Load() > 200 })
 	close(kill)
 	await(t, "the victim to be ejected", func() bool { return w.State().Routes[0].Pools[0].Healthy == 1 })
 	pause(t.Context(), 200*time.Millisecond)
@@ -200,9 +201,9 @@ func TestStopLosesNothing(t *testing.T) {
 			defer func() { quit <- struct{}{} }()
 			c := &plain{addr: w.Addr}
 			for {
-				fresh := c.conn == nil
+				fresh, began := c.conn == nil, time.Now()
 				code, _, err := c.ask(t.Context(), http.MethodPost, "shop", "/", "k")
-				if err != nil && fresh {
+				if err != nil && (fresh || c.slept(began)) {
 					return // the listener is closed: refused before a byte was sent
 				}
 				if err != nil || code != http.StatusOK {

@@ -80,7 +80,7 @@ func shares(p *pool, n, flying int) map[string]float64 {
 func TestSlowStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pool{slow: 10 * time.Second, endpoints: []*endpoint{endpointOf("a"), endpointOf("b")}}
-		const n = 30_000
+		const n = 60_000
 		near := func(what string, got, want, tolerance float64) {
 			t.Helper()
 			if math.Abs(got-want) > tolerance {

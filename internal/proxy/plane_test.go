@@ -137,6 +137,7 @@ type plain struct {
 	header string // further lines of the head, each with its CRLF
 	conn   net.Conn
 	r      *bufio.Reader
+	last   time.Time // when the last answer was there
 }
 
 // ask sends one request over the open connection, or over a new one if the last
@@ -168,10 +169,18 @@ func (c *plain) ask(ctx context.Context, method, host, path, key string) (int, s
 	if err != nil {
 		return 0, "", err
 	}
+	c.last = time.Now()
 	if res.Close {
 		c.close()
 	}
 	return res.StatusCode, string(b), nil
+}
+
+// slept says whether the connection was kept for so long without a request that a
+// data plane which ends, or leaves an address, may have closed it before the
+// request that began then: it says for a second or two that it will.
+func (c *plain) slept(began time.Time) bool {
+	return c.conn != nil && !c.last.IsZero() && began.Sub(c.last) > 500*time.Millisecond
 }
 
 func (c *plain) close() {

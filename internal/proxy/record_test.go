@@ -264,6 +264,8 @@ func TestAccessLogFollowsTheTable(t *testing.T) {
 		one(w.World, traffictest.Share(a, delivery.Full))
 		get := func(target string) {
 			ask(t, asking{addr: w.Addr, host: "shop.localhost", target: target, header: [][2]string{{"Traceparent", givenParent}, {"User-Agent", "probe/1"}}})
+			// It is logged by the table that is in force once its caller has the answer.
+			await(t, "the request to be over", func() bool { return poolOf(w.World, "r1").Endpoints[0].InFlight == 0 })
 		}
 		mode := func(m delivery.AccessLog, share delivery.Weight) {
 			w.Plane.AccessLog, w.Plane.LogShare = m, share
@@ -405,7 +407,11 @@ func TestMetricsOfRequests(t *testing.T) {
 		sum := func(m metricstest.Metrics, name string, more ...string) float64 {
 			return m.Sum(name, append(more, of...)...)
 		}
-		m, _ := w.metrics()
+		var m metricstest.Metrics
+		await(t, "all but the held request to be counted", func() bool { // their callers have their answers before that
+			m, _ = w.metrics()
+			return sum(m, "slipway_requests_total") == 7 && sum(m, "slipway_requests_in_flight") == 1 && sum(m, "slipway_endpoint_requests_in_flight") == 1
+		})
 		if n := m.Sum("slipway_listener_connections", `listener="prod"`); n < 1 || n > 3 {
 			t.Errorf("%v connections are open, want the held one and perhaps idle ones", n)
 		}
@@ -434,10 +440,10 @@ func TestMetricsOfRequests(t *testing.T) {
 		w.Ask("shop.localhost", "ada") // one more, and then the release leaves the table: its sums stay
 		b := w.Instance("b", "r2", "v2")
 		one(w.World, traffictest.Share(b, delivery.Full))
-		m, _ = w.metrics()
-		if got := sum(m, "slipway_requests_total"); got != 9 {
-			t.Errorf("after it left the table the release has %v requests, want 9", got)
-		}
+		await(t, "nine requests of the release that left", func() bool {
+			m, _ = w.metrics()
+			return sum(m, "slipway_requests_total") == 9
+		})
 		if n := m.Sum("slipway_endpoint_healthy", `release="r1"`); n != 0 {
 			t.Errorf("an endpoint that left is still published")
 		}

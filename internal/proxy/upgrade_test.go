@@ -39,6 +39,9 @@ const freezeOld = "SLIPWAY_TEST_FREEZE"
 // versionIs makes a data plane report another version than "test".
 const versionIs = "SLIPWAY_TEST_VERSION"
 
+// graceIs makes a data plane give what is in flight at its end another time.
+const graceIs = "SLIPWAY_TEST_GRACE"
+
 // plane is a process that is a data plane, or the successor of one.
 func plane(dir string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
@@ -50,6 +53,9 @@ func plane(dir string) int {
 	o := options(dir)
 	if v := os.Getenv(versionIs); v != "" {
 		o.Version = v
+	}
+	if d, err := time.ParseDuration(os.Getenv(graceIs)); err == nil {
+		o.Grace = d
 	}
 	o.OnStep(func(step string) {
 		if mark := os.Getenv(freezeOld); mark != "" && side+step == "newready" {

@@ -37,7 +37,7 @@ func free(t *testing.T, w *traffictest.World) {
 // that moves goes on for as long as it likes.
 func TestWhatStandsStillIsCut(t *testing.T) {
 	t.Parallel()
-	const idle = 1500 * time.Millisecond
+	const idle = 3 * time.Second // longer than a busy machine stands still
 	w := stillWorld(t, idle, func(rw http.ResponseWriter, r *http.Request) {
 		flush := http.NewResponseController(rw).Flush
 		switch r.URL.Path {
@@ -153,7 +153,7 @@ func TestTunnelEndsOneWayAtATime(t *testing.T) {
 
 func TestTunnelThatStandsStillIsCut(t *testing.T) {
 	t.Parallel()
-	const idle = 1500 * time.Millisecond
+	const idle = 3 * time.Second // longer than a busy machine stands still
 	w := stillWorld(t, idle, chat)
 	conn, r := tunnelTo(t, dial(t, w.Addr))
 	for range 20 {

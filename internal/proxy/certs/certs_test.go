@@ -265,7 +265,7 @@ func TestACMEOverHTTP(t *testing.T) {
 
 func TestACMERenewsInTime(t *testing.T) {
 	t.Parallel()
-	a := certstest.Start(t, certstest.Settings{Life: 6 * time.Second})
+	a := certstest.Start(t, certstest.Settings{Life: 15 * time.Second})
 	p, addr := issued(t, a, filepath.Join(t.TempDir(), "acme"), "", "shop.example.com")
 	a.Set(func(s *certstest.Settings) { s.TLSALPN = addr })
 	await(t, "the first certificate", func() bool { return len(p.State().Names) == 1 })
