@@ -48,12 +48,7 @@ func (s *session) previewText(p control.Preview) string {
 		sign, state = signWaits, "has no instance that answers yet"
 	}
 	fmt.Fprintf(&b, "  %s %s %s %s in %s   until %s\n", s.look.sign(sign), p.Service, p.Version, state, p.Env, p.Until.Local().Format("15:04:05 on 2 Jan"))
-	fmt.Fprintf(&b, "  %s: %s\n\n", p.Header, p.Value)
-	insecure := ""
-	if strings.HasPrefix(p.URL, "https://") {
-		insecure = "-k " // the certificate is for other names than the listener's address
-	}
-	fmt.Fprintf(&b, "  curl %s-H %s -H %s %s\n", insecure, shell("Host: "+p.Host), shell(p.Header+": "+p.Value), p.URL+"/")
+	fmt.Fprintf(&b, "  %s: %s\n\n  %s\n", p.Header, p.Value, p.Command())
 	if !p.Answers {
 		b.WriteString(next(fmt.Sprintf("slipway watch %d", p.Change)))
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/slipway-cd/slipway/internal/delivery"
@@ -70,12 +71,8 @@ func (l *Loop) Preview(ctx context.Context, q PreviewRequest) (Preview, error) {
 		if err != nil {
 			return err
 		}
-		env, _ := p.Environment(r.Env)
-		out = Preview{
-			Service: r.Service, Env: r.Env, Release: r.To, Version: r.Version, Change: r.Change,
-			URL: env.URL(), Host: r.Service + ".localhost", Header: PreviewHeader,
-			Until: stamp().Add(q.For).Truncate(time.Second),
-		}
+		out = previewOf(p, r)
+		out.Until = stamp().Add(q.For).Truncate(time.Second)
 		text := fmt.Sprintf("%s asked for a preview of %s in %s until %s", q.By, r.Version, r.Env, out.Until.Format(time.RFC3339))
 		_, err = tx.Append(delivery.Event{At: stamp(), Kind: delivery.EventAsked, Change: r.Change, Rollout: r.ID, Service: r.Service, Env: r.Env, By: q.By, State: r.State, Step: r.Step, Text: text})
 		return err
@@ -83,12 +80,50 @@ func (l *Loop) Preview(ctx context.Context, q PreviewRequest) (Preview, error) {
 	if err != nil {
 		return Preview{}, err
 	}
-	route := routeName(out.Env, out.Service)
-	out.Value = l.previewHeader(route, string(out.Release), out.Until)
+	out.Value, out.Answers = l.previewHeader(routeName(out.Env, out.Service), string(out.Release), out.Until), l.previews(out)
+	return out, nil
+}
+
+// PreviewPlace says where the release of a rollout can be looked at before all
+// callers get it, without a value of the header; false once they do, and where
+// there is nothing to look at.
+func (l *Loop) PreviewPlace(ctx context.Context, r delivery.Rollout) (Preview, bool, error) {
+	some := slices.Contains([]delivery.State{delivery.Starting, delivery.Shifting, delivery.Judging, delivery.Waiting}, r.State)
+	if !some || r.From == "" || r.To == r.From { // else it is what callers get, or nothing
+		return Preview{}, false, nil
+	}
+	p, err := l.Project(ctx)
+	if err != nil {
+		return Preview{}, false, err
+	}
+	out := previewOf(p, r)
+	out.Answers = l.previews(out)
+	return out, true, nil
+}
+
+// previewOf is where the release of a rollout answers. Nobody has signed for it yet.
+func previewOf(p delivery.Project, r delivery.Rollout) Preview {
+	env, _ := p.Environment(r.Env)
+	return Preview{
+		Service: r.Service, Env: r.Env, Release: r.To, Version: r.Version, Change: r.Change,
+		URL: env.URL(), Host: r.Service + ".localhost", Header: PreviewHeader,
+	}
+}
+
+// Command is a curl line that looks at the release.
+func (p Preview) Command() string {
+	insecure := ""
+	if strings.HasPrefix(p.URL, "https://") {
+		insecure = "-k " // the certificate is for other names than the listener's address
+	}
+	return fmt.Sprintf("curl %s-H %s -H %s %s", insecure, delivery.Shell("Host: "+p.Host), delivery.Shell(p.Header+": "+p.Value), p.URL+"/")
+}
+
+// previews says whether the data plane would send what asks for p to an instance.
+func (l *Loop) previews(p Preview) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out.Answers = previewable(l.live.traffic, route, out.Release)
-	return out, nil
+	return previewable(l.live.traffic, routeName(p.Env, p.Service), p.Release)
 }
 
 // previewed finds the rollout that a preview is of.

@@ -36,6 +36,9 @@ func TestPreviewOfWhatIsUnderWay(t *testing.T) {
 		if got.Version != "v2" || got.Release != to || got.Env != "prod" || got.URL != "http://127.0.0.1:7580" || got.Host != "api.localhost" || !got.Answers || got.Change != 2 {
 			t.Errorf("Preview = %+v", got)
 		}
+		if at, there, err := h.PreviewPlace(t.Context(), h.rollout(id)); err != nil || !there || at.URL != got.URL || at.Host != got.Host || !at.Answers || at.Value != "" {
+			t.Errorf("PreviewPlace = %+v, %t, %v, want where it answers and no value", at, there, err)
+		}
 		now := time.Now()
 		want, ok := traffic.CheckPreview([]byte(houseKey), "prod/api", got.Value, now.Add(time.Hour-time.Second))
 		if !ok || want != string(to) || w.route().Preview != to {
@@ -83,6 +86,9 @@ func TestPreviewOfWhatGoesBack(t *testing.T) {
 		h.refusedPreview(t, PreviewRequest{Service: "api"}, "v2 is being taken back in prod: ", "slipway watch 2")
 		deafen(false)
 		h.until(t, s.Rollouts[0].ID, delivery.Reverted)
+		if at, there, err := h.PreviewPlace(t.Context(), h.rollout(s.Rollouts[0].ID)); there || err != nil {
+			t.Errorf("PreviewPlace of what went back = %+v, %v, want none", at, err)
+		}
 		h.refusedPreview(t, PreviewRequest{Service: "api", Version: "v2"}, "nothing of api is under way", "slipway deploy api VERSION")
 		if got := w.route().Preview; got != "" {
 			t.Errorf("the route still shows %s", got)

@@ -60,6 +60,9 @@ func (w *Web) change(ctx context.Context, q request) (page, error) {
 		return page{}, err
 	}
 	v := changeViewOf(of)
+	if v.Preview, err = w.previewOf(ctx, q.Who, of.Picked); err != nil {
+		return page{}, err
+	}
 	return page{Tab: "changes", Title: v.Title, Name: "change", View: v, Live: true}, nil
 }
 

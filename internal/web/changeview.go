@@ -25,6 +25,7 @@ type changeView struct {
 	Reason  string
 	Banner  banner
 	Rail    []railStep
+	Preview *previewCard // nil: nothing can be looked at before callers get it
 	Charts  []chart
 	NoChart string // why there is none
 	Metrics string // address of the numbers that are there all the same

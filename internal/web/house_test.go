@@ -28,7 +28,10 @@ import (
 	"github.com/slipway-cd/slipway/internal/traffic"
 )
 
-const testToken = "correct-horse-battery-staple"
+const (
+	testToken  = "correct-horse-battery-staple"
+	previewKey = "signs previews in tests"
+)
 
 // patience is how long a test waits for what must come.
 const patience = 3 * time.Minute
@@ -94,7 +97,7 @@ func buildIn(t testing.TB, dir string) *house {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	h.loop = control.New(control.Deps{Store: h.store, Workload: h.m, Traffic: traffic.New(h.m.Plane()), Artifacts: h.bundles, Numbers: h.numbers, PreviewKey: []byte("signs previews in tests"), Log: log})
+	h.loop = control.New(control.Deps{Store: h.store, Workload: h.m, Traffic: traffic.New(h.m.Plane()), Artifacts: h.bundles, Numbers: h.numbers, PreviewKey: []byte(previewKey), Log: log})
 	h.deps = Deps{Loop: h.loop, Store: h.store, Workload: h.m, Log: log, Version: "v0-test"}
 	h.pages, h.public = h.open(false), h.open(true)
 	return h

@@ -29,6 +29,7 @@ type serviceView struct {
 	Places    []servicePlace
 	Answers   []delivery.Answer
 	Flights   []flightCard
+	Previews  []previewCard
 	Releases  []serviceRelease
 	Older     string // address of the releases before these
 	Newest    string // address of the newest, when these are not
@@ -109,6 +110,14 @@ func (w *Web) service(ctx context.Context, q request) (page, error) {
 	v.Instances, v.Stopped = instancesOf(s.Instances)
 	if v.Flights, _, err = w.flights(ctx, name); err != nil {
 		return page{}, err
+	}
+	for _, f := range v.Flights {
+		switch p, err := w.previewOf(ctx, q.Who, f.Rollout); {
+		case err != nil:
+			return page{}, err
+		case p != nil:
+			v.Previews = append(v.Previews, *p)
+		}
 	}
 	if v.Answers, err = w.d.Loop.Why(ctx, name, ""); err != nil {
 		return page{}, err

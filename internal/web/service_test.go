@@ -73,10 +73,14 @@ func TestServicesOfACity(t *testing.T) {
 		t.Error("hostile text acts on the page of a service")
 	}
 	a.get("/services/shop").want(http.StatusOK).says("callers", "from outside", "It calls", "cart", "payment", "shop is held in prod by ann", "slipway release shop --env prod")
-	a.get("/services/cart").want(http.StatusOK).says("In flight", "v1 → v2", "paused", "slipway resume")
+	a.get("/services/cart").want(http.StatusOK).says("In flight", "v1 → v2", "paused", "slipway resume",
+		"Look at v2 in prod before all callers get it It answers what is asked with these headers", "Address http://127.0.0.1:", "Host cart.localhost", "Slipway-Preview a signed value", "slipway preview cart v2 --env prod")
+	c.reader().get("/services/cart").want(http.StatusOK).says("Look at v2 in prod", "Sign a header you are a reader, and this needs a deployer")
 	a.get("/services/payment?env=staging").want(http.StatusOK).says("Lately in staging", "no data")
 	a.get("/services/payment?before=5").want(http.StatusOK).says("change #4", "Newest releases").hides("use the new bank client")
 	a.get("/services/payment?before=x").want(http.StatusUnprocessableEntity).says("is not the number of a change")
+	a.get("/services/payment").hides("before all callers get it")
+	c.signs(a)
 	a.get("/services/paymant").want(http.StatusNotFound).says(`there is no service "paymant"`, "payment")
 	a.get("/services/payment?env=prd").want(http.StatusNotFound).says("staging, prod")
 }

@@ -71,6 +71,7 @@ func (w *Web) routes() {
 	w.pageAnd("GET /services/{service}/logs", w.alone(w.serviceLogs), w.followLogs)
 	w.page("GET /services/{service}/settings", w.serviceSettings)
 	w.live("GET /environments", w.environments)
+	w.mux.HandleFunc("POST /previews", w.signPreview)
 	w.page("GET /settings", w.settings)
 	w.page("GET /settings/revoke", w.revokePage)
 	w.mux.HandleFunc("POST /settings/tokens", w.createToken)
