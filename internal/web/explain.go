@@ -14,9 +14,11 @@ type explainView struct {
 	Name   string
 	Here   string
 	File   string
+	Ask    string // what the fields that are shown hold; "" shows all
 	Groups []explainGroup
 	Set    int // values that the file says
 	All    int
+	Found  int
 }
 
 // explainGroup is the values below one field.
@@ -49,7 +51,7 @@ func (w *Web) serviceSettings(ctx context.Context, q request) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
-	v := explainView{Name: name, Here: "settings", File: projectFile}
+	v := explainView{Name: name, Here: "settings", File: projectFile, Ask: inert(strings.TrimSpace(q.URL.Query().Get("q")))}
 	prefix := "services." + name
 	for _, l := range origins.Explain(p, prefix) {
 		v.add(strings.TrimPrefix(strings.TrimPrefix(l.Field, prefix), "."), l)
@@ -58,8 +60,17 @@ func (w *Web) serviceSettings(ctx context.Context, q request) (page, error) {
 }
 
 // add puts a value into the group of its first word, those of an environment into
-// one of their own.
+// one of their own. What is asked for is looked for in the field alone: a value that
+// is hidden cannot be found out by asking for parts of it.
 func (v *explainView) add(field string, l manifest.Line) {
+	set := strings.HasPrefix(l.Origin, projectFile+":")
+	if v.All++; set {
+		v.Set++
+	}
+	if !strings.Contains(strings.ToLower(field), strings.ToLower(v.Ask)) {
+		return
+	}
+	v.Found++
 	group, rest, deep := strings.Cut(field, ".")
 	if group == "in" {
 		env, below, _ := strings.Cut(rest, ".")
@@ -67,10 +78,7 @@ func (v *explainView) add(field string, l manifest.Line) {
 	} else if !deep {
 		group = "run"
 	}
-	line := explainLine{Field: field, Value: discreet.Value(field, l.Value), Origin: l.Origin, Set: strings.HasPrefix(l.Origin, projectFile+":")}
-	if v.All++; line.Set {
-		v.Set++
-	}
+	line := explainLine{Field: field, Value: discreet.Value(field, l.Value), Origin: l.Origin, Set: set}
 	for i := range v.Groups {
 		if v.Groups[i].Name == group {
 			v.Groups[i].Lines = append(v.Groups[i].Lines, line)

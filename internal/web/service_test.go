@@ -3,6 +3,7 @@ package web
 import (
 	"math"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -142,6 +143,16 @@ func TestServiceSettings(t *testing.T) {
 	r := a.get("/services/payment/settings").want(http.StatusOK)
 	r.says("Configuration of payment", `"800"`, "slipway.yaml:5:", "BANK_TIMEOUT_MS", "in staging", "in prod", "default", "slipway config explain services.payment")
 	r.hides("services.cart")
+	h.project(strings.Replace(harborYAML, `BANK_TIMEOUT_MS: "800"`, `BANK_TIMEOUT_MS: "800", BANK_TOKEN: hunter2`, 1))
+	all := a.get("/services/payment/settings").want(http.StatusOK).says("BANK_TOKEN (hidden)", "replicas").hides("hunter2").text()
+	found := a.get("/services/payment/settings?q=+bank_t").want(http.StatusOK).says("2 of ", "BANK_TIMEOUT_MS", "BANK_TOKEN (hidden)", "Show all").has(`value="bank_t"`).hides("hunter2", "replicas").text()
+	if said := regexp.MustCompile(`\d+ values, \d+ of them`); said.FindString(all) == "" || said.FindString(found) != said.FindString(all) {
+		t.Errorf("with a filter there are %q, want %q", said.FindString(found), said.FindString(all))
+	}
+	for _, q := range []string{"hunter2", "hunter", "800", "hidden", "zebra"} { // no value is found, neither what is hidden nor what is not
+		a.get("/services/payment/settings?q="+q).want(http.StatusOK).says("No field holds “"+q+"”. Values are not looked through.").hides("BANK_T", "(hidden)")
+	}
+	a.get("/services/payment/settings?q=%3Cb%3E").want(http.StatusOK).says("No field holds “<b>”")
 	a.get("/services/none/settings").want(http.StatusNotFound).says("shop, cart, payment")
 }
 
