@@ -136,63 +136,11 @@ func TestFullTableOfFiles(t *testing.T) {
 	for _, none := range []bool{false, true} {
 		for name, words := range map[string]delivery.DataPlane{"raw": {}, "full": {FullOnly: true}} {
 			t.Run(fmt.Sprintf("%s none left %t", name, none), func(t *testing.T) {
-				const files = 200
-				w, plane := childWorld(t, files)
-				w.Plane = words
-				w.Plane.Limits.HeadTime = time.Minute // nobody is cut while we look
-				one(w, traffictest.Share(w.Instance("a", "r1", "v1"), delivery.Full))
-				there := &plain{addr: w.Addr}
-				defer there.close()
-				ask := func(c *plain) {
-					t.Helper()
-					if code, body, err := c.ask(t.Context(), http.MethodPost, "shop", "/", "k"); err != nil || code != http.StatusOK {
-						t.Errorf("POST = %d %q, %v", code, body, err)
+				for try := 1; !fullTable(t, words, none); try++ {
+					if try == 20 {
+						t.Fatal("the machine stood still each time")
 					}
 				}
-				ask(there)
-				if none {
-					plane.limit(t, 0) // what is open stays open
-				}
-				var silent []net.Conn
-				for i := range 2 * files {
-					if i%20 == 0 {
-						ask(there) // or its connection to the instance grows too old, and there may be no file for another
-					}
-					silent = append(silent, open(t, w.Addr))
-				}
-				t.Logf("%d files are open", plane.settled(t, func() { ask(there) }))
-				waits := &plain{addr: w.Addr}
-				defer waits.close()
-				answered := make(chan struct{})
-				go func() {
-					defer close(answered)
-					ask(waits)
-				}()
-				began, cpu := time.Now(), plane.cpu(t)
-				for time.Since(began) < 2*time.Second {
-					ask(there)
-					pause(t.Context(), 20*time.Millisecond)
-				}
-				spent, wall := plane.cpu(t)-cpu, time.Since(began)
-				t.Logf("%s of CPU in %s while it was full", spent, wall)
-				if spent > wall*6/10 { // a loop around accept takes one core whole
-					t.Errorf("it was busy for %s of %s while nothing could be done", spent, wall)
-				}
-				if none {
-					plane.limit(t, files)
-				}
-				// The control socket needs a file too.
-				ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
-				defer stop()
-				if s, err := driver.New(filepath.Join(plane.dir, "s")).State(ctx); err != nil || s.PID != plane.Pid {
-					t.Errorf("State() = process %d, %v, want %d", s.PID, err, plane.Pid)
-				}
-				for _, c := range silent {
-					_ = c.Close()
-				}
-				<-answered
-				ask(there)
-				crowd(t, w.Addr, 200, func(int) string { return "" })
 			})
 		}
 	}
@@ -305,4 +253,79 @@ func TestOverloadIsShed(t *testing.T) {
 		}
 		await(t, "room", func() bool { code, _ := w.Ask("shop", ""); return code == http.StatusOK })
 	})
+}
+
+// fullTable is one such case. It returns false when the machine stood still for so
+// long that the connection that is to be served was idle enough to be closed.
+func fullTable(t *testing.T, words delivery.DataPlane, none bool) bool {
+	t.Helper()
+	const files = 200
+	w, plane := childWorld(t, files)
+	w.Plane = words
+	w.Plane.Limits.HeadTime = time.Minute // nobody is cut while we look
+	one(w, traffictest.Share(w.Instance("a", "r1", "v1"), delivery.Full))
+	there := &plain{addr: w.Addr}
+	defer there.close()
+	late, last := false, time.Now()
+	ask := func(c *plain) {
+		t.Helper()
+		if c == there {
+			if late = late || time.Since(last) > 900*time.Millisecond; late {
+				return
+			}
+			defer func() { last = time.Now() }()
+		}
+		if code, body, err := c.ask(t.Context(), http.MethodPost, "shop", "/", "k"); err != nil || code != http.StatusOK {
+			t.Errorf("POST = %d %q, %v", code, body, err)
+		}
+	}
+	last = time.Now()
+	ask(there)
+	if none {
+		plane.limit(t, 0) // what is open stays open
+	}
+	var silent []net.Conn
+	for i := range 2 * files {
+		if i%20 == 0 {
+			ask(there) // or its connection to the instance grows too old, and there may be no file for another
+		}
+		silent = append(silent, open(t, w.Addr))
+	}
+	t.Logf("%d files are open", plane.settled(t, func() { ask(there) }))
+	waits := &plain{addr: w.Addr}
+	defer waits.close()
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		ask(waits)
+	}()
+	began, cpu := time.Now(), plane.cpu(t)
+	for time.Since(began) < 2*time.Second {
+		ask(there)
+		pause(t.Context(), 20*time.Millisecond)
+	}
+	spent, wall := plane.cpu(t)-cpu, time.Since(began)
+	t.Logf("%s of CPU in %s while it was full", spent, wall)
+	if spent > wall*6/10 { // a loop around accept takes one core whole
+		t.Errorf("it was busy for %s of %s while nothing could be done", spent, wall)
+	}
+	if none {
+		plane.limit(t, files)
+	}
+	// The control socket needs a file too.
+	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
+	if s, err := driver.New(filepath.Join(plane.dir, "s")).State(ctx); err != nil || s.PID != plane.Pid {
+		t.Errorf("State() = process %d, %v, want %d", s.PID, err, plane.Pid)
+	}
+	for _, c := range silent {
+		_ = c.Close()
+	}
+	<-answered
+	if late {
+		return false
+	}
+	ask(there)
+	crowd(t, w.Addr, 200, func(int) string { return "" })
+	return !late
 }
