@@ -22,7 +22,7 @@ const module = "github.com/slipway-cd/slipway/"
 var floors = [][]string{
 	{"internal/delivery"},
 	{"internal/rollout", "internal/promotion", "internal/analysis", "internal/manifest", "internal/discreet", "internal/web/layered"},
-	{"internal/porttest"},
+	{"internal/porttest", "internal/ports"},
 	{"internal/store", "internal/workload", "internal/traffic", "internal/artifact", "internal/metric", "internal/workload/workloadtest", "internal/traffic/traffictest", "internal/metric/metrictest"},
 	{"internal/web/browsertest", "internal/probe", "internal/metric/openmetrics", "internal/otlp", "internal/traces", "internal/logs", "internal/analysis/sim", "internal/proxy/wire", "internal/proxy/match"},
 	{"internal/proxy/"},

@@ -68,6 +68,7 @@ type Loop struct {
 	asking  asking         // of the loop's goroutine alone
 	traces  traces         // of the loop's goroutine alone
 	applied *traffic.Table // of the loop's goroutine alone
+	claims  claims         // of the loop's goroutine alone
 	vitals  vitals
 	films   films
 	tallied time.Time // of the loop's goroutine alone: when exposures were last looked at
@@ -107,7 +108,7 @@ func New(d Deps) *Loop {
 	}
 	return &Loop{
 		d: d, bell: make(chan struct{}, 1), counts: &counts{d.Numbers},
-		judges: map[delivery.RolloutID]*judgement{}, crashs: map[delivery.RolloutID]int{}, hands: newHands(), readers: newReaders(), people: people{slots: make(chan struct{}, maxAsking)}, up: time.Now(),
+		judges: map[delivery.RolloutID]*judgement{}, crashs: map[delivery.RolloutID]int{}, hands: newHands(), readers: newReaders(), people: people{slots: make(chan struct{}, maxAsking)}, up: time.Now(), claims: claims{},
 	}
 }
 
@@ -123,6 +124,7 @@ func (l *Loop) Ring() {
 // everything it began has come back.
 func (l *Loop) Run(ctx context.Context) error {
 	var listeners sync.WaitGroup
+	defer l.claims.end()
 	defer l.hands.wait()
 	defer l.readers.wait()
 	defer listeners.Wait()

@@ -96,46 +96,6 @@ func unless(vars map[string]string, name, value string) {
 	}
 }
 
-// edgeName names the listener through which one service calls another.
-func edgeName(env, caller, callee string) string { return env + "/" + caller + ">" + callee }
-
-// edges gives every pair of services that call each other a port of their own,
-// for ever: an instance keeps the address it was given.
-func (l *Loop) edges(ctx context.Context, v *view) (map[string]int, error) {
-	have, err := l.d.Store.Allotted(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("control: edge ports: %w", err)
-	}
-	var missing []string
-	each(v.Project, func(env, caller, callee string) {
-		if name := edgeName(env, caller, callee); have[name] == 0 {
-			missing = append(missing, name)
-		}
-	})
-	for _, name := range missing {
-		err := l.save(ctx, "edge "+name, func(tx *store.Tx) error {
-			port, err := tx.Allot(name, freePort)
-			have[name] = port
-			return err
-		})
-		if err != nil {
-			return nil, fmt.Errorf("control: edge port of %s: %w", name, err)
-		}
-	}
-	return have, nil
-}
-
-// each calls f for every declared edge of every environment.
-func each(p delivery.Project, f func(env, caller, callee string)) {
-	for _, env := range p.EnvironmentNames() {
-		for _, svc := range p.Services {
-			for _, n := range svc.Run.Needs {
-				f(env, svc.Name, n.Service)
-			}
-		}
-	}
-}
-
 // stopUnwanted stops what is not wanted once the data plane has let go of it:
 // it is in no pool, and its last request has ended or has had its time.
 func (l *Loop) stopUnwanted(ctx context.Context, v *view, wanted map[workload.ID]workload.Spec) {

@@ -3,9 +3,6 @@ package control
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
-	"math/rand/v2"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -211,30 +208,4 @@ func sameTable(a, b traffic.Table) bool {
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)
 	return errX == nil && errY == nil && string(x) == string(y)
-}
-
-// The range of edge ports: below what the kernel gives to outgoing connections.
-const firstEdge, lastEdge = 20000, 29999
-
-// freePort picks a port that is not taken here and that nobody listens on. Two
-// servers that pick at the same time start at different places: what one of them has
-// picked is not listened on yet.
-func freePort(taken map[int]bool) (int, error) {
-	const n = lastEdge - firstEdge + 1
-	from := rand.IntN(n)
-	for i := range n {
-		port := firstEdge + (from+i)%n
-		if taken[port] {
-			continue
-		}
-		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
-		if err != nil {
-			continue
-		}
-		if err := l.Close(); err != nil {
-			return 0, err
-		}
-		return port, nil
-	}
-	return 0, fmt.Errorf("no free port from %d to %d", firstEdge, lastEdge)
 }

@@ -76,7 +76,11 @@ func (l *Loop) traced(v *view, t *traffic.Table) {
 // ever: they keep the address they were given.
 func TelemetryPort(ctx context.Context, s *store.Store) (port int, err error) {
 	err = s.Write(ctx, func(tx *store.Tx) error {
-		port, err = tx.Allot("telemetry", freePort)
+		port, err = tx.Allot("telemetry", func(taken map[int]bool) (int, error) {
+			port, claim, err := freePort(taken)
+			claim.Drop() // this process listens there next
+			return port, err
+		})
 		return err
 	})
 	if err != nil {

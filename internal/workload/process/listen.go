@@ -6,24 +6,23 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"os"
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/slipway-cd/slipway/internal/ports"
 )
 
 const loopback = "127.0.0.1"
 
 // claim is the port that a shim picked for its instance. It keeps all other shims
-// of this machine away from it while nobody listens there yet, or not just now,
-// and the kernel forgets it with the shim. An instance whose port somebody else
-// took all the same picks another at its next start.
+// of this machine away from it while nobody listens there yet, or not just now. An
+// instance whose port somebody else took all the same picks another at its next
+// start.
 type claim struct {
 	port int
-	held net.Listener
+	held ports.Claim
 }
 
 // pick returns the port of before, if that is still free, or else one of the range
@@ -43,43 +42,24 @@ func (c *claim) pick(before, low, high int) (int, error) {
 	return 0, fmt.Errorf("no free port from %d to %d", low, high)
 }
 
-// take claims a port in place of the one before, unless it is another's. The claim
-// is a name in the kernel that only shims know, so that the port itself stays free.
+// take claims a port in place of the one before, unless it is another's.
 func (c *claim) take(port int) bool {
 	if c.port == port {
-		return portIsFree(port)
+		return ports.Free(port)
 	}
-	held, err := net.Listen("unix", "@slipway-port-"+strconv.Itoa(port))
-	if errors.Is(err, unix.EADDRINUSE) {
-		return false
-	}
-	next := claim{port: port}
-	if err == nil {
-		next.held = held // where there are no such names, the look below has to do
-	}
-	if !portIsFree(port) {
-		next.drop()
+	held, ok := ports.Take(port)
+	if !ok {
 		return false
 	}
 	c.drop()
-	*c = next
+	*c = claim{port: port, held: held}
 	return true
 }
 
 // drop lets others have the port.
 func (c *claim) drop() {
-	if c.held != nil {
-		c.held.Close() //nolint:errcheck // nobody ever connected
-	}
+	c.held.Drop()
 	*c = claim{}
-}
-
-func portIsFree(port int) bool {
-	l, err := net.Listen("tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
-	if err != nil {
-		return false
-	}
-	return l.Close() == nil
 }
 
 // listeners returns the addresses the processes accept connections on. Whole is
