@@ -192,7 +192,8 @@ func TestRestart(t *testing.T) {
 	s := h.serve()
 	tab := s.open(browsertest.Options{})
 	tab.Forgive(func(fault string) bool {
-		return strings.Contains(fault, "net::ERR_") || strings.Contains(fault, "Failed to fetch") || strings.Contains(fault, "network error") // as a stream calls it that is cut off
+		return strings.Contains(fault, "net::ERR_") || strings.Contains(fault, "Failed to fetch") || strings.Contains(fault, "network error") || // as a stream calls it that is cut off
+			strings.Contains(fault, "htmx:error: timeout") // of a server that is slow to come up
 	})
 	tab.Click("#main input[type=search]")
 	tab.Type("pay")
