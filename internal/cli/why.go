@@ -102,7 +102,7 @@ func lifts(g delivery.Gate, now time.Time) string {
 	}
 	text := g.Lifts
 	if !g.Until.IsZero() {
-		text += "   by itself at " + clock(g.Until, now)
+		text += "   " + g.ByItself() + " " + clock(g.Until, now)
 	}
 	if g.Who != "" {
 		text += "   (" + g.Who + ")"

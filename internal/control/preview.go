@@ -89,7 +89,9 @@ func (l *Loop) Preview(ctx context.Context, q PreviewRequest) (Preview, error) {
 // there is nothing to look at.
 func (l *Loop) PreviewPlace(ctx context.Context, r delivery.Rollout) (Preview, bool, error) {
 	some := slices.Contains([]delivery.State{delivery.Starting, delivery.Shifting, delivery.Judging, delivery.Waiting}, r.State)
-	if !some || r.From == "" || r.To == r.From { // else it is what callers get, or nothing
+	step, _ := r.At()
+	all := r.State == delivery.Judging && step.Weight == delivery.Full
+	if !some || all || r.From == "" || r.To == r.From { // else it is what callers get, or nothing
 		return Preview{}, false, nil
 	}
 	p, err := l.Project(ctx)

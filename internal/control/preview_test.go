@@ -2,6 +2,7 @@ package control
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +39,11 @@ func TestPreviewOfWhatIsUnderWay(t *testing.T) {
 		}
 		if at, there, err := h.PreviewPlace(t.Context(), h.rollout(id)); err != nil || !there || at.URL != got.URL || at.Host != got.Host || !at.Answers || at.Value != "" {
 			t.Errorf("PreviewPlace = %+v, %t, %v, want where it answers and no value", at, there, err)
+		}
+		whole := h.rollout(id)
+		whole.Step = slices.IndexFunc(whole.Plan.Steps, func(s delivery.Step) bool { return s.Weight == delivery.Full })
+		if _, there, err := h.PreviewPlace(t.Context(), whole); there || err != nil {
+			t.Errorf("PreviewPlace of what all callers get = %t, %v, want none", there, err)
 		}
 		now := time.Now()
 		want, ok := traffic.CheckPreview([]byte(houseKey), "prod/api", got.Value, now.Add(time.Hour-time.Second))

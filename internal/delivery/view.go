@@ -1,6 +1,9 @@
 package delivery
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Board answers what runs where and what can be deployed right now.
 type Board struct {
@@ -55,6 +58,15 @@ type Gate struct {
 	Lifts   string    `json:"lifts,omitempty"` // the command or event that lifts it
 	Who     string    `json:"who,omitempty"`
 	Until   time.Time `json:"until,omitzero"` // passes by itself
+}
+
+// ByItself is what stands between Lifts and the time Until, so that it is said once
+// that nobody has to do anything.
+func (g Gate) ByItself() string {
+	if strings.HasSuffix(g.Lifts, "by itself") {
+		return "at"
+	}
+	return "by itself at"
 }
 
 // GateWord is how a gate stands.
