@@ -126,15 +126,8 @@ func (w *Web) signOut(rw http.ResponseWriter, r *http.Request) {
 // session, which it rightly keeps from other sites.
 func (w *Web) again(rw http.ResponseWriter) {
 	rw.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = rw.Write([]byte(againPage)) // a browser that is gone asks again
+	_ = w.templates().ExecuteTemplate(rw, "again", nil) // a browser that is gone asks again
 }
-
-const againPage = `<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><title>Slipway</title><meta http-equiv="refresh" content="0"><meta name="color-scheme" content="light dark"></head>
-<body><p>One moment. <a href="">Go on</a></p></body>
-</html>
-`
 
 // within returns an address of this server, and the board's for any other.
 func within(to string) string {

@@ -249,3 +249,17 @@ func TestLinkOnAnotherSite(t *testing.T) {
 		}
 	})
 }
+
+// The page in between names the icon, too: a browser that finds none asks for
+// /favicon.ico, which is not there, if it has the time.
+func TestPageInBetweenHasTheIcon(t *testing.T) {
+	rec := httptest.NewRecorder()
+	new(Web).again(rec)
+	icon, err := asset("icon.svg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(rec.Body.String(), `<link rel="icon" href="`+icon+`"`) {
+		t.Errorf("the page is %s", rec.Body)
+	}
+}
